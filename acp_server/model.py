@@ -1,0 +1,187 @@
+"""The seam between the agent and a language model.
+
+The agent's turn loop (`turn.py`) knows a model only as a `ModelBackend`: something that is shown a conversation
+and a list of tools and says, part by part, text, thoughts and tool uses, and last a `Stop`. Nothing here knows
+the wire, a transport or torch.
+
+What a backend promises:
+
+- `generate` yields any number of `Text`, `Thought`, `ToolUseStarted` and `ToolUse` parts, then exactly one `Stop`.
+- Parts are increments: joining the `text` of consecutive `Text` parts gives the text of the answer.
+- A `ToolUse` that the model got wrong is yielded too, with `problem` saying what is wrong; it is never dropped.
+- Closing the generator, or cancelling the task that iterates it, stops the model within one decode step or one
+  prefill chunk.
+- Text in a `Message` is data. No content, whatever it spells, may reach the model as a control token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+Arguments = Mapping[str, Any]
+"""A tool's arguments by name, as JSON values."""
+
+
+# What the model is shown -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Instructions from the agent itself. The first message of a conversation, and now and then a later one."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """What the user asked."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assistant:
+    """What the model said in one step, given back to it unchanged.
+
+    `step_id` names the `generate` call that said it, so that a backend which kept the token ids of that call can
+    use them instead of rendering the text again (`Stop.step_id` is where it came from).
+    """
+
+    text: str = ""
+    thought: str = ""
+    tool_uses: tuple[ToolUse, ...] = ()
+    step_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What one tool use returned. Results follow their `Assistant` message in the order of its tool uses."""
+
+    tool_use_id: str
+    name: str
+    text: str
+    failed: bool = False
+
+
+Message = System | User | Assistant | ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as the model is told of it. `parameters` is a JSON schema of type object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How one step is sampled. `None` means the backend's own default for its model."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    thinking: bool | None = None
+
+
+# What the model says -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """An increment of the visible answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """An increment of the model's reasoning."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUseStarted:
+    """The model has begun to write a call of tool `name`; its arguments are still to come."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A call the model wants made. `problem` is set when it cannot be made as written, in words for the model."""
+
+    id: str
+    name: str
+    arguments: Arguments = field(default_factory=dict[str, Any])
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one step. `input` includes `cached`; `output` includes `thought`."""
+
+    input: int = 0
+    cached: int = 0
+    output: int = 0
+    thought: int = 0
+
+
+StopReason = Literal["end_turn", "tool_use", "max_tokens", "refusal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The step is over. `seconds` is the time the model took for it, prefill included."""
+
+    reason: StopReason
+    usage: Usage = Usage()
+    seconds: float = 0.0
+    step_id: str | None = None
+
+
+Part = Text | Thought | ToolUseStarted | ToolUse | Stop
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a loaded model is. `context_size` is in tokens; `compact` asks the agent for its shortest prompt."""
+
+    name: str
+    context_size: int
+    thinking: bool = True
+    compact: bool = False
+
+
+class ModelError(Exception):
+    """The model cannot answer: it failed to load, ran out of memory, or was shown more than it can hold.
+
+    The message is for the user and names no secret. The session stays intact.
+    """
+
+
+@runtime_checkable
+class ModelBackend(Protocol):
+    """A language model, as the agent sees it."""
+
+    async def ready(self) -> ModelInfo:
+        """Wait until the model is loaded and say what it is. Raises `ModelError`. Idempotent; may be cancelled."""
+        ...
+
+    def generate(
+        self, conversation: Sequence[Message], tools: Sequence[ToolSpec], sampling: Sampling
+    ) -> AsyncGenerator[Part, None]:
+        """Say the next step of `conversation`. Raises `ModelError`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Stop every running step and free the model. Idempotent."""
+        ...
