@@ -1,0 +1,1 @@
+"""A price list."""
