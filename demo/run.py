@@ -1,8 +1,8 @@
 """The main job, on the embedded model: find something, rename it in a file, run the tests.
 
-Copies `demo/sample` to a scratch folder and gives the agent three prompts through `acp exec`, the same command a
-user types. The sample's tests fail at first, because they ask for a function under another name. After each prompt
-the demo itself looks at the folder: every file must be, byte for byte, what the prompt asked for.
+Copies `demo/sample` to a scratch folder and gives the agent three prompts through `acp exec`, the command
+that a user types. The sample's tests fail at first, because they ask for a function under another name. After
+each prompt the demo itself looks at the folder: every file must be, byte for byte, what the prompt asked for.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def main() -> int:
             problems = play(step, scratch)
             verdict = "; ".join(problems) or "files checked"
             failed = failed or bool(problems)
-            print(f"-> {'FAILED: ' if problems else 'ok: '}{verdict} ({time.monotonic() - clock:.1f} s)", flush=True)
+            seconds = time.monotonic() - clock
+            print(f"-> {'FAILED: ' if problems else 'ok: '}{verdict} ({seconds:.1f} s)", flush=True)
         if not tests_pass(scratch):
             failed = True
             print("-> FAILED: the sample's tests still fail")

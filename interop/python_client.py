@@ -8,8 +8,10 @@ import json
 import sys
 from typing import Any
 
-import acp
 from acp.schema import AllowedOutcome, RequestPermissionResponse
+
+import acp
+from acp import text_block as text
 
 
 class Recorder(acp.Client):
@@ -38,11 +40,11 @@ async def main(cwd: str, command: list[str]) -> dict[str, Any]:
         hello = await agent.initialize(protocol_version=acp.PROTOCOL_VERSION)
         seen["version"] = hello.protocol_version
         session = await agent.new_session(cwd=cwd, mcp_servers=[])
-        edit = await agent.prompt(session_id=session.session_id, prompt=[acp.text_block("write note.txt hello")])
+        edit = await agent.prompt(session_id=session.session_id, prompt=[text("write note.txt hello")])
         seen["edit"] = edit.stop_reason
         recorder.first_update.clear()
         hanging = asyncio.create_task(
-            agent.prompt(session_id=session.session_id, prompt=[acp.text_block("say waiting\nhang")])
+            agent.prompt(session_id=session.session_id, prompt=[text("say waiting\nhang")])
         )
         await asyncio.wait_for(recorder.first_update.wait(), 10)
         await agent.cancel(session_id=session.session_id)

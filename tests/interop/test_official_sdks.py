@@ -1,7 +1,8 @@
 """The official SDKs' clients drive `acp agent` through a whole session without one schema violation.
 
 The peers live outside our environment: `ACP_PEER_PYTHON` names the Python of a virtual environment with
-`agent-client-protocol`, `ACP_PEER_NODE` a folder with `node_modules/@agentclientprotocol/sdk`. `.ci/run` makes both.
+`agent-client-protocol`, `ACP_PEER_NODE` a folder with `node_modules/@agentclientprotocol/sdk`. `.ci/run`
+makes both.
 """
 
 from __future__ import annotations
