@@ -1,0 +1,228 @@
+"""Laguna's forward pass, top to bottom (arXiv 2605.27605; transformers' `modeling_laguna.py` is the reference).
+
+Weights are plain tensors in dataclasses; `forward` is a function of them. The same function trains (no cache,
+gradients flow) and generates (a cache, one sequence, any number of new tokens at a time). Rounding follows the
+reference: norms cast before they scale, cos and sin are float32 until the end, the gate is softplus in float32 of the
+layer's *normed input*, logits stay in the model's dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .attention import attend
+from .config import LagunaConfig, LayerConfig
+from .moe import mix, route, swiglu
+from .rope import inverse_frequencies, rotate, tables
+
+
+@dataclass(slots=True)
+class Dense:
+    """A feed-forward of one expert: gate_up [2I, H] (gate rows first), down [H, I]."""
+
+    gate_up: Tensor
+    down: Tensor
+
+
+@dataclass(slots=True)
+class Sparse:
+    """A mixture: router [E, H], bias [E], gate_up [E, 2I, H], down [E, H, I], and the shared expert."""
+
+    router: Tensor
+    bias: Tensor
+    gate_up: Tensor
+    down: Tensor
+    shared_gate_up: Tensor
+    shared_down: Tensor
+
+
+@dataclass(slots=True)
+class Layer:
+    """One decoder layer: q [heads*D, H], k and v [KV*D, H], gate [heads or heads*D, H], out [H, heads*D]."""
+
+    attention_norm: Tensor
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    gate: Tensor
+    out: Tensor
+    q_norm: Tensor
+    k_norm: Tensor
+    mlp_norm: Tensor
+    mlp: Dense | Sparse
+
+
+@dataclass(slots=True)
+class Weights:
+    """Every parameter of a Laguna: embed and head [V, H], norm [H], and the layers."""
+
+    embed: Tensor
+    layers: list[Layer]
+    norm: Tensor
+    head: Tensor
+
+    def named(self) -> Iterator[tuple[str, Tensor]]:
+        """Each tensor with its path, such as `layers.3.mlp.router`."""
+        yield "embed", self.embed
+        for index, layer in enumerate(self.layers):
+            for part in fields(layer):
+                value = getattr(layer, part.name)
+                if isinstance(value, Tensor):
+                    yield f"layers.{index}.{part.name}", value
+                else:
+                    for inner in fields(value):
+                        yield f"layers.{index}.mlp.{inner.name}", getattr(value, inner.name)
+        yield "norm", self.norm
+        yield "head", self.head
+
+
+class Cache(Protocol):
+    """Keys and values of one sequence's past."""
+
+    @property
+    def length(self) -> int:
+        """Tokens held: the position of the next one."""
+        ...
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Add a chunk's k and v [1, KV, T, D] to one layer; give back what its queries may see, ending with it."""
+        ...
+
+    def advance(self, tokens: int) -> None:
+        """The chunk went through every layer: it is part of the past now."""
+        ...
+
+
+class Laguna:
+    """A Laguna ready to run: its configuration, its weights, and the rotary frequencies on their device."""
+
+    def __init__(self, config: LagunaConfig, weights: Weights) -> None:
+        self.config = config
+        self.weights = weights
+        self.frequencies = {
+            rope: inverse_frequencies(rope).to(weights.embed.device)
+            for rope in {layer.rope for layer in config.layers}
+        }
+
+    def forward(self, tokens: Tensor, cache: Cache | None = None, *, last_only: bool = False) -> Tensor:
+        """Logits [B, T, V] of what follows each of `tokens` [B, T]; [B, 1, V] with `last_only`.
+
+        With a cache B is 1 and the tokens follow those that the cache holds.
+        """
+        config, weights = self.config, self.weights
+        start = cache.length if cache else 0
+        h = F.embedding(tokens, weights.embed)  # [B, T, H]
+        positions = torch.arange(start, start + tokens.shape[1], device=h.device)
+        turns = {rope: tables(rope, freq, positions, h.dtype) for rope, freq in self.frequencies.items()}
+        for index, (spec, layer) in enumerate(zip(config.layers, weights.layers, strict=True)):
+            x = norm(h, layer.attention_norm, config.norm_eps)
+            h = h + self.attention(index, spec, layer, x, turns[spec.rope], cache)
+            x = norm(h, layer.mlp_norm, config.norm_eps)
+            h = h + self.feed_forward(layer.mlp, x)
+        if cache:
+            cache.advance(tokens.shape[1])
+        if last_only:
+            h = h[:, -1:]
+        return F.linear(norm(h, weights.norm, config.norm_eps), weights.head)
+
+    def attention(
+        self,
+        index: int,
+        spec: LayerConfig,
+        layer: Layer,
+        x: Tensor,
+        turn: tuple[Tensor, Tensor],
+        cache: Cache | None,
+    ) -> Tensor:
+        batch, length, _ = x.shape
+        dim, eps = self.config.head_dim, self.config.norm_eps
+        q = F.linear(x, layer.q).view(batch, length, spec.heads, dim)
+        k = F.linear(x, layer.k).view(batch, length, self.config.kv_heads, dim)
+        v = F.linear(x, layer.v).view(batch, length, self.config.kv_heads, dim).transpose(1, 2)
+        q = norm(q, layer.q_norm, eps).transpose(1, 2)  # [B, T, heads, D] -> [B, heads, T, D]
+        k = norm(k, layer.k_norm, eps).transpose(1, 2)
+        q, k = rotate(q, *turn), rotate(k, *turn)
+        if cache:
+            k, v = cache.extend(index, k, v)
+        a = attend(q, k, v, spec.window).transpose(1, 2)  # [B, T, heads, D]
+        gate = F.softplus(F.linear(x, layer.gate).float()).to(a.dtype)
+        a = a * gate.view(batch, length, spec.heads, -1)  # one gate a head, or one an element
+        return F.linear(a.reshape(batch, length, -1), layer.out)
+
+    def feed_forward(self, mlp: Dense | Sparse, x: Tensor) -> Tensor:
+        if isinstance(mlp, Dense):
+            return swiglu(x, mlp.gate_up, mlp.down)
+        config = self.config
+        rows = x.reshape(-1, x.shape[-1])  # [B * T, H]
+        weights, chosen = route(
+            rows,
+            mlp.router,
+            mlp.bias,
+            config.experts_per_token,
+            score=config.router_score,
+            softcap=config.router_softcap,
+        )
+        routed = mix(rows, weights, chosen, mlp.gate_up, mlp.down) * config.routed_scale
+        return (routed + swiglu(rows, mlp.shared_gate_up, mlp.shared_down)).view_as(x)
+
+
+def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """RMS norm over the last dimension, in float32 and rounded before the weight scales it."""
+    wide = x.float()
+    wide = wide * torch.rsqrt(wide.pow(2).mean(dim=-1, keepdim=True) + eps)
+    return weight * wide.to(x.dtype)
+
+
+def random_weights(
+    config: LagunaConfig, *, seed: int = 0, dtype: torch.dtype = torch.float32, per_element_gate: bool | None = None
+) -> Weights:
+    """Weights to train from: normal, scaled by 1/sqrt(inputs); what a block adds to the residual starts smaller."""
+    generator = torch.Generator().manual_seed(seed)
+    hidden, dim = config.hidden_size, config.head_dim
+    residual = (2 * len(config.layers)) ** -0.5
+    wide_gate = config.per_element_gate if per_element_gate is None else per_element_gate
+
+    def matrix(*shape: int, scale: float = 1.0) -> Tensor:
+        return (torch.randn(*shape, generator=generator) * (scale * shape[-1] ** -0.5)).to(dtype)
+
+    def ones(size: int) -> Tensor:
+        return torch.ones(size, dtype=dtype)
+
+    def feed_forward(spec: LayerConfig) -> Dense | Sparse:
+        if not spec.sparse:
+            inner = config.intermediate_size
+            return Dense(matrix(2 * inner, hidden), matrix(hidden, inner, scale=residual))
+        inner, shared = config.expert_size, config.shared_expert_size
+        return Sparse(
+            router=matrix(config.experts, hidden),
+            bias=torch.zeros(config.experts, dtype=dtype),
+            gate_up=matrix(config.experts, 2 * inner, hidden),
+            down=matrix(config.experts, hidden, inner, scale=residual / config.routed_scale),
+            shared_gate_up=matrix(2 * shared, hidden),
+            shared_down=matrix(hidden, shared, scale=residual),
+        )
+
+    def layer(spec: LayerConfig) -> Layer:
+        heads = spec.heads * dim
+        return Layer(
+            attention_norm=ones(hidden),
+            q=matrix(heads, hidden),
+            k=matrix(config.kv_heads * dim, hidden),
+            v=matrix(config.kv_heads * dim, hidden),
+            gate=matrix(heads if wide_gate else spec.heads, hidden),
+            out=matrix(hidden, heads, scale=residual),
+            q_norm=ones(dim),
+            k_norm=ones(dim),
+            mlp_norm=ones(hidden),
+            mlp=feed_forward(spec),
+        )
+
+    embed = torch.randn(config.vocab_size, hidden, generator=generator).to(dtype) * 0.5
+    head = matrix(config.vocab_size, hidden, scale=0.5)
+    return Weights(embed, [layer(spec) for spec in config.layers], ones(hidden), head)

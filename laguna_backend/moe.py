@@ -1,0 +1,64 @@
+"""The sparse feed-forward: a router picks a few experts for each token, and a shared expert sees them all.
+
+`mix_plain` is the definition, a loop over experts. `mix` is what runs: one token goes straight through its experts'
+own weights without a copy; more tokens are sorted by expert first, so that each expert works on one block of rows.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    """down(silu(gate x) * up x). x [.., H], gate_up [2I, H] with the gate's rows first, down [H, I] -> [.., H]."""
+    gate, up = F.linear(x, gate_up).chunk(2, dim=-1)
+    return F.linear(F.silu(gate) * up, down)
+
+
+def route(
+    x: Tensor, router: Tensor, bias: Tensor, top_k: int, *, score: str = "sigmoid", softcap: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Weights [T, top_k] and experts [T, top_k] of each row of x [T, H].
+
+    The bias takes part in the choice only, never in the weight (auxiliary-loss-free balancing, arXiv 2408.15664).
+    """
+    logits = F.linear(x, router).float()  # rounded in the model's dtype first, as the reference does
+    if softcap > 0:
+        logits = torch.tanh(logits / softcap) * softcap
+    scores = logits.sigmoid() if score == "sigmoid" else F.softplus(logits).sqrt()
+    chosen = (scores + bias.to(scores.dtype)).topk(top_k, dim=-1).indices
+    weights = scores.gather(-1, chosen)
+    return (weights / weights.sum(dim=-1, keepdim=True)).to(x.dtype), chosen
+
+
+def mix_plain(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    """Sum of weight * expert(x) over each token's experts. gate_up [E, 2I, H], down [E, H, I]; x [T, H] -> [T, H]."""
+    out = torch.zeros_like(x)
+    for expert in range(gate_up.shape[0]):
+        rows, slot = torch.where(chosen == expert)
+        if rows.numel():
+            y = swiglu(x[rows], gate_up[expert], down[expert]) * weights[rows, slot, None]
+            out = out.index_add(0, rows, y)
+    return out
+
+
+def mix(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    """The same as `mix_plain`."""
+    if x.shape[0] == 1:
+        out = torch.zeros_like(x)
+        for slot, expert in enumerate(chosen[0].tolist()):
+            out = out + swiglu(x, gate_up[expert], down[expert]) * weights[0, slot]
+        return out
+    top_k = chosen.shape[1]
+    experts = chosen.reshape(-1)  # [T * top_k]
+    order = experts.argsort()
+    rows = order // top_k
+    counts = torch.bincount(experts, minlength=gate_up.shape[0])
+    blocks = x[rows].split(counts.tolist())
+    mixed = torch.cat(
+        [swiglu(block, gate_up[e], down[e]) for e, block in enumerate(blocks) if block.shape[0]]
+    )
+    mixed = mixed * weights.reshape(-1)[order, None]
+    return torch.zeros_like(x).index_add(0, rows, mixed)
