@@ -1,8 +1,8 @@
 """A tool call between being asked for and being done.
 
-A tool first *prepares* an `Action`: it validates the arguments, resolves the paths and works out what would
-happen, changing nothing. The turn loop shows the action (title, diff, locations), asks permission if the action
-says so, and only then runs it. So what the user agrees to is what is done.
+A tool first *prepares* an `Action`: it validates the arguments, resolves the paths and works out what
+would happen, changing nothing. The turn loop shows the action (title, diff, locations), asks permission if
+the action says so, and only then runs it. So what the user agrees to is what is done.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from acp.updates import Location, PlanEntry, ToolContent, ToolKind
 
 
 class ToolProblem(Exception):
-    """The call cannot be made, in words that tell the model what to do next. The text has no `error:` prefix."""
+    """The call cannot be made, in words that tell the model what to do next.
+
+    The text has no `error:` prefix.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Permission:
     """What must be allowed before an action runs.
 
-    `scope` is what the user's policy speaks of; `key` is what "always" would remember (a directory for edits, an
-    argv prefix for commands), shown word for word in `always_name`. `always_name` None: there is no "always".
+    `scope` is what the user's policy speaks of; `key` is what "always" would remember (a directory for
+    edits, an argv prefix for commands), shown word for word in `always_name`. `always_name` None: there is
+    no "always".
     """
 
     scope: Literal["edit", "execute", "protected"]
@@ -48,7 +52,10 @@ Report = Callable[[tuple[ToolContent, ...]], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A prepared tool call. `run` may be awaited once; it raises `ToolProblem` when it finds that it cannot."""
+    """A prepared tool call. `run` may be awaited once.
+
+    It raises `ToolProblem` when it finds that it cannot.
+    """
 
     title: str
     kind: ToolKind

@@ -1,16 +1,18 @@
 """The seam between the agent and a language model.
 
-The agent's turn loop (`turn.py`) knows a model only as a `ModelBackend`: something that is shown a conversation
-and a list of tools and says, part by part, text, thoughts and tool uses, and last a `Stop`. Nothing here knows
-the wire, a transport or torch.
+The agent's turn loop (`turn.py`) knows a model only as a `ModelBackend`: something that is shown a
+conversation and a list of tools and says, part by part, text, thoughts and tool uses, and last a `Stop`.
+Nothing here knows the wire, a transport or torch.
 
 What a backend promises:
 
-- `generate` yields any number of `Text`, `Thought`, `ToolUseStarted` and `ToolUse` parts, then exactly one `Stop`.
+- `generate` yields any number of `Text`, `Thought`, `ToolUseStarted` and `ToolUse` parts, then exactly one
+  `Stop`.
 - Parts are increments: joining the `text` of consecutive `Text` parts gives the text of the answer.
-- A `ToolUse` that the model got wrong is yielded too, with `problem` saying what is wrong; it is never dropped.
-- Closing the generator, or cancelling the task that iterates it, stops the model within one decode step or one
-  prefill chunk.
+- A `ToolUse` that the model got wrong is yielded too, with `problem` saying what is wrong; it is never
+  dropped.
+- Closing the generator, or cancelling the task that iterates it, stops the model within one decode step or
+  one prefill chunk.
 - Text in a `Message` is data. No content, whatever it spells, may reach the model as a control token.
 """
 
@@ -24,12 +26,15 @@ Arguments = Mapping[str, Any]
 """A tool's arguments by name, as JSON values."""
 
 
-# What the model is shown -------------------------------------------------------------------------------------
+# What the model is shown --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Instructions from the agent itself. The first message of a conversation, and now and then a later one."""
+    """Instructions from the agent itself.
+
+    The first message of a conversation, and now and then a later one.
+    """
 
     text: str
 
@@ -45,8 +50,8 @@ class User:
 class Assistant:
     """What the model said in one step, given back to it unchanged.
 
-    `step_id` names the `generate` call that said it, so that a backend which kept the token ids of that call can
-    use them instead of rendering the text again (`Stop.step_id` is where it came from).
+    `step_id` names the `generate` call that said it, so that a backend which kept the token ids of that
+    call can use them instead of rendering the text again (`Stop.step_id` is where it came from).
     """
 
     text: str = ""
@@ -90,7 +95,7 @@ class Sampling:
     thinking: bool | None = None
 
 
-# What the model says -----------------------------------------------------------------------------------------
+# What the model says ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,10 @@ class ToolUseStarted:
 
 @dataclass(frozen=True, slots=True)
 class ToolUse:
-    """A call the model wants made. `problem` is set when it cannot be made as written, in words for the model."""
+    """A call the model wants made.
+
+    `problem` is set when it cannot be made as written, in words for the model.
+    """
 
     id: str
     name: str
@@ -153,12 +161,17 @@ Part = Text | Thought | ToolUseStarted | ToolUse | Stop
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a loaded model is. `context_size` is in tokens; `compact` asks the agent for its shortest prompt."""
+    """What a loaded model is. `context_size` is in tokens; `compact` asks the agent for its shortest prompt.
+
+    `bytes_per_token` is how much UTF-8 text one token holds on average, for the agent's estimates before the
+    backend has counted (1.0 for a byte-level tokenizer).
+    """
 
     name: str
     context_size: int
     thinking: bool = True
     compact: bool = False
+    bytes_per_token: float = 3.5
 
 
 class ModelError(Exception):
@@ -173,7 +186,10 @@ class ModelBackend(Protocol):
     """A language model, as the agent sees it."""
 
     async def ready(self) -> ModelInfo:
-        """Wait until the model is loaded and say what it is. Raises `ModelError`. Idempotent; may be cancelled."""
+        """Wait until the model is loaded and say what it is. Raises `ModelError`. Idempotent.
+
+        May be cancelled.
+        """
         ...
 
     def generate(
