@@ -63,7 +63,8 @@ class Conversation:
     def counted(self, usage: Usage) -> None:
         """The backend counted the tokens of what `fit` returned last: correct the estimate by it."""
         if usage.input > 0 and self._shown_bytes:
-            self._bytes_per_token = self._shown_bytes / usage.input
+            # Bounded, for one odd count must not make everything fit or nothing.
+            self._bytes_per_token = min(6.0, max(0.8, self._shown_bytes / usage.input))
 
     def fit(self, info: ModelInfo, tools: Sequence[ToolSpec]) -> list[Message]:
         """The messages to show, leaving room for an answer. Raises `ContextFull`."""

@@ -89,7 +89,8 @@ class ScriptedBackend:
             else:
                 last = "tool_use" if isinstance(cue, ToolUse) else last
                 yield cue
-        usage = Usage(input=sum(map(_size, conversation)) // 4 + 1, output=spoken)
+        size = sum(len(message.text.encode()) for message in conversation) + 200 * len(tools)
+        usage = Usage(input=size // 4 + 1, output=spoken)
         yield Stop("tool_use" if last == "tool_use" else "end_turn", usage, time.monotonic() - began)
 
     async def aclose(self) -> None:
@@ -138,10 +139,6 @@ def _steps(text: str) -> list[list[str]]:
     elif all(line.startswith("think ") for line in steps[-1]):
         steps[-1].append("say Done.")
     return steps
-
-
-def _size(message: Message) -> int:
-    return len(message.text.encode())
 
 
 def _words(text: str) -> Iterator[Cue]:
