@@ -201,3 +201,7 @@ class ModelBackend(Protocol):
     async def aclose(self) -> None:
         """Stop every running step and free the model. Idempotent."""
         ...
+
+
+COMPACT_PROMPT = "You are a coding agent. Use the tools."
+"""The whole system prompt for a model whose `ModelInfo.compact` is true; it may be trained on it."""
