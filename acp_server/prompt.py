@@ -91,7 +91,7 @@ def project_instructions(cwd: Path, root: Path) -> str:
 
 
 def _read_start(path: Path, limit: int, *, inside: Path) -> str:
-    """The beginning of a regular file whose real place is inside a directory; empty if it is anything else."""
+    """The beginning of a regular file that really lies inside a directory; empty for anything else."""
     try:
         real = path.resolve(strict=True)
         if not real.is_relative_to(inside.resolve()):

@@ -1,0 +1,45 @@
+"""Backends by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from acp_server.backends import NamedBackend
+from acp_server.model import ModelBackend, ModelError, Sampling, Text, User
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+async def test_a_short_name_opens_its_backend_at_the_first_need() -> None:
+    backend = NamedBackend("scripted")
+    assert isinstance(backend, ModelBackend)
+    assert "not opened" in repr(backend)
+    assert (await backend.ready()).name == "scripted"
+    parts = [part async for part in backend.generate([User("say hi")], [], Sampling())]
+    assert Text("hi") in parts
+    await backend.aclose()
+
+
+async def test_a_long_name_is_a_function_of_a_module() -> None:
+    assert (await NamedBackend("acp_server.backends:open_scripted").ready()).name == "scripted"
+
+
+async def test_an_unknown_name_is_refused_at_once() -> None:
+    with pytest.raises(
+        ValueError, match="no backend 'gpt'; it is one of laguna, scripted or MODULE:FUNCTION"
+    ):
+        NamedBackend("gpt")
+
+
+@pytest.mark.parametrize("name", ["no_such_module:open", "acp_server.backends:no_such_function"])
+async def test_a_backend_that_cannot_be_opened_is_a_model_error_each_time(name: str) -> None:
+    backend = NamedBackend(name)
+    for _ in range(2):
+        with pytest.raises(ModelError, match=f"the backend {name} cannot be opened"):
+            await backend.ready()
+    await backend.aclose()
