@@ -12,7 +12,7 @@ from typing import Generic, Literal, TypeVar
 P = TypeVar("P")
 R = TypeVar("R")
 
-Side = Literal["agent", "client", "both"]
+Side = Literal["agent", "client", "both", "proxy"]
 """Who *receives* the method: the schema's `x-side`."""
 
 

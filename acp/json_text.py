@@ -1,0 +1,56 @@
+"""JSON texts in and out, strictly.
+
+`loads` refuses what RFC 8259 does not allow and what could not be sent on again: NaN and Infinity, numbers too large
+for a float, invalid UTF-8, lone surrogates, more than 200 levels of nesting, integers of more than 4,300 digits.
+Of a repeated key the last value counts, as in every JSON library that ACP peers use.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, cast
+
+from pydantic_core import from_json
+
+Json = Any
+"""A JSON value: None, bool, int, float, str, list or dict of these."""
+
+_MAYBE_HUGE = re.compile(rb"[eE]\+?[0-9]{2}|[0-9]{300}")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def loads(text: bytes | str) -> Json:
+    """The value of one JSON text; ValueError says what is wrong and where."""
+    raw = text.encode("utf-8") if isinstance(text, str) else text
+    value: Json = from_json(raw, allow_inf_nan=False)
+    if _MAYBE_HUGE.search(raw) and not _is_finite(value):
+        raise ValueError("a number is too large for a float")
+    return value
+
+
+def dumps(value: Json) -> bytes:
+    """`value` as one line of UTF-8 without spaces. ValueError if it is not JSON; a lone surrogate becomes U+FFFD."""
+    try:
+        text = _encode(value)
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"not a JSON value: {error}") from error
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text).encode("utf-8")
+
+
+def _is_finite(value: Json) -> bool:
+    pending: list[Json] = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            pending.extend(cast("dict[str, Json]", item).values())
+        elif isinstance(item, list):
+            pending.extend(cast("list[Json]", item))
+        elif isinstance(item, float) and not math.isfinite(item):
+            return False
+    return True

@@ -1,0 +1,151 @@
+"""Unions on the wire: which arm a JSON object is.
+
+A union is either an alias, `Annotated[TextContentBlock | … | UnknownContentBlock, Arms("type")]`, or a sealed class:
+a base with the common fields, whose subclasses are the arms and which decodes into one of them. The arm is found
+once, by its tag; arms without a tag are told apart by the keys they require.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self, cast, get_args, get_origin
+
+from pydantic import GetCoreSchemaHandler, RootModel
+from pydantic_core import CoreSchema, core_schema
+
+from .wire import ARM, Json, Wire, camel
+
+
+class Unknown(Wire):
+    """An arm that we do not know, kept whole."""
+
+    @property
+    def raw(self) -> dict[str, Json]:
+        """The object as it is on the wire."""
+        return self.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """How the arms of a union are told apart.
+
+    `tag` is the attribute that names the arm, None if there is no tag. `exclusive`: exactly one arm without a tag
+    may fit (the schema says oneOf). `declared` is False where the schema does not foresee unknown arms.
+    """
+
+    tag: str | None = None
+    exclusive: bool = False
+    declared: bool = False
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return self.schema(get_args(source), handler)
+
+    def schema(self, arms: Sequence[type[Wire]], handler: GetCoreSchemaHandler) -> CoreSchema:
+        named: dict[str, type[Wire]] = {}
+        bare: list[type[Wire]] = []
+        unknown: type[Wire] | None = None
+        for arm in arms:
+            if issubclass(arm, Unknown):
+                unknown = arm
+            elif values := tag_values(arm, self.tag):
+                named.update(dict.fromkeys(values, arm))
+            else:
+                bare.append(arm)
+        choose = _Choose(arms, camel(self.tag) if self.tag else "", named, bare, unknown, self.exclusive)
+        return core_schema.tagged_union_schema(
+            {ARM + arm.__name__: handler.generate_schema(arm) for arm in arms},
+            choose,
+            custom_error_type="union_arm",
+            custom_error_message=choose.message(),
+        )
+
+
+def tag_values(arm: type[Wire], tag: str | None) -> tuple[str, ...]:
+    """The values of the tag that mean `arm`; empty if it has no tag."""
+    field = arm.model_fields.get(tag) if tag else None
+    if field is None or get_origin(field.annotation) is not Literal:
+        return ()
+    return get_args(field.annotation)
+
+
+class _Choose:
+    """The discriminator of one union: JSON object or model → the name of its arm."""
+
+    __slots__ = ("_arms", "_bare", "_exclusive", "_key", "_named", "_unknown")
+
+    def __init__(
+        self,
+        arms: Sequence[type[Wire]],
+        key: str,
+        named: dict[str, type[Wire]],
+        bare: list[type[Wire]],
+        unknown: type[Wire] | None,
+        exclusive: bool,
+    ) -> None:
+        self._key, self._exclusive = key, exclusive
+        self._arms: dict[type, str | None] = {arm: ARM + arm.__name__ for arm in arms}
+        self._named = {value: ARM + arm.__name__ for value, arm in named.items()}
+        self._bare = [(ARM + arm.__name__, required_keys(arm)) for arm in bare]
+        self._unknown = ARM + unknown.__name__ if unknown else None
+
+    def __call__(self, value: Any) -> str | None:
+        if not isinstance(value, dict):
+            return self._arm_of_model(type(value))
+        given = cast("dict[str, Json]", value)
+        tag = given.get(self._key)
+        if isinstance(tag, str) and tag in self._named:
+            return self._named[tag]
+        fitting = [name for name, required in self._bare if required <= given.keys()]
+        if fitting:
+            return None if self._exclusive and len(fitting) > 1 else fitting[0]
+        if isinstance(tag, str) and self._unknown:
+            return self._unknown
+        if self._bare and self._key not in given:
+            return self._bare[0][0]
+        return None
+
+    def _arm_of_model(self, cls: type) -> str | None:
+        """The arm that a model is, or is a subclass of."""
+        if cls not in self._arms:
+            self._arms[cls] = next((self._arms[base] for base in cls.__mro__[1:] if base in self._arms), None)
+        return self._arms[cls]
+
+    def message(self) -> str:
+        if self._key:
+            return f"Input should be an object with a known '{self._key}'"
+        return "Input should be an object that fits exactly one of the alternatives"
+
+
+def required_keys(arm: type[Wire]) -> frozenset[str]:
+    """The keys that an arm requires on the wire."""
+    return frozenset(camel(name) for name, field in arm.model_fields.items() if field.is_required())
+
+
+class Sealed(Wire):
+    """A base whose subclasses are the arms of a union; decoding it gives one of them."""
+
+    __arms__: ClassVar[tuple[type[Wire], ...]] = ()
+    __union__: ClassVar[Arms] = Arms()
+
+    @classmethod
+    def seal(cls, union: Arms, *arms: type[Self]) -> None:
+        """Name the arms, after they are defined."""
+        cls.__arms__, cls.__union__ = arms, union
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        if arms := cls.__dict__.get("__arms__"):
+            return cls.__union__.schema(arms, handler)
+        return handler(source)
+
+
+class Free(RootModel[Any]):
+    """Any JSON value, where the schema says nothing about a method's params or result."""
+
+    @classmethod
+    def decode(cls, value: Json) -> Self:
+        return cls.model_validate(value)
+
+    def encode(self) -> Json:
+        return self.root
