@@ -55,7 +55,7 @@ class Arms:
         choose = _Choose(arms, camel(self.tag) if self.tag else "", named, bare, unknown, self.exclusive)
         return core_schema.tagged_union_schema(
             {ARM + arm.__name__: handler.generate_schema(arm) for arm in arms},
-            choose,
+            choose.arm_of,
             custom_error_type="union_arm",
             custom_error_message=choose.message(),
         )
@@ -89,9 +89,9 @@ class _Choose:
         self._bare = [(ARM + arm.__name__, required_keys(arm)) for arm in bare]
         self._unknown = ARM + unknown.__name__ if unknown else None
 
-    def __call__(self, value: Any) -> str | None:
+    def arm_of(self, value: Any) -> str | None:
         if not isinstance(value, dict):
-            return self._arm_of_model(type(value))
+            return self._arm_of_model(cast("type", type(value)))
         given = cast("dict[str, Json]", value)
         tag = given.get(self._key)
         if isinstance(tag, str) and tag in self._named:
