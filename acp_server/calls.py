@@ -92,7 +92,6 @@ class Calls:
     ) -> None:
         self._uses = uses
         self._tools = tools
-        self._names = {spec.name for spec in tools.specs}
         self._permissions = permissions
         self._emit = emit
         self._ask = ask
@@ -102,9 +101,8 @@ class Calls:
         self._open: dict[int, _Open] = {}
         self._jobs: dict[int, Job[Any]] = {}
         self.results: list[ToolResult | None] = [None] * len(uses)
-
-    def is_malformed(self, use: ToolUse) -> bool:
-        return use.problem is not None or use.name not in self._names
+        self.malformed: set[int] = set()
+        """The places of uses that were not calls of a tool at all."""
 
     async def run(self) -> None:
         """Make every call. When it is cancelled, `close` must follow."""
@@ -150,6 +148,7 @@ class Calls:
         None when it cannot be made, which the model and the client have then been told.
         """
         if use.problem is not None:
+            self.malformed.add(n)
             await self._announce(
                 n, ToolCall(self._id(n), use.name or "malformed call", name=use.name or None)
             )
@@ -159,6 +158,8 @@ class Calls:
             # A job, for a disk that hangs must not hold up a cancelled turn.
             action = await self._as_job(n, lambda: self._tools.prepare(use.name, use.arguments))
         except Exception as problem:
+            if use.name not in {spec.name for spec in self._tools.specs}:
+                self.malformed.add(n)
             await self._announce(
                 n, ToolCall(self._id(n), use.name, raw_input=dict(use.arguments), name=use.name)
             )

@@ -174,8 +174,8 @@ class Turn:
         self._calls = None
         results = calls.result_texts()
         parts.conversation.append(*results)
-        for use, result in zip(step.tool_uses, results, strict=True):
-            self._guard.note(use, result, malformed=calls.is_malformed(use))
+        for n, (use, result) in enumerate(zip(step.tool_uses, results, strict=True)):
+            self._guard.note(use, result, malformed=n in calls.malformed)
         match self._guard.judge():
             case "stop":
                 await self._tell("I stopped because I kept making the same calls without getting further.")
