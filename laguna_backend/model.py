@@ -180,7 +180,11 @@ def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 def random_weights(
-    config: LagunaConfig, *, seed: int = 0, dtype: torch.dtype = torch.float32, per_element_gate: bool | None = None
+    config: LagunaConfig,
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    per_element_gate: bool | None = None,
 ) -> Weights:
     """Weights to train from: normal, scaled by 1/sqrt(inputs); what a block adds to the residual starts smaller."""
     generator = torch.Generator().manual_seed(seed)

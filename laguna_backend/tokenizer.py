@@ -1,0 +1,64 @@
+"""Text and token ids: the tokenizer of a Laguna checkpoint, by the `tokenizers` package.
+
+Byte-level BPE in the released layout: ids 0-69 are added tokens, 70-325 the bytes in GPT-2's order, merges after that.
+"""
+
+from __future__ import annotations
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+
+BOS, EOS, UNK, SEP, PAD, MASK = 2, 2, 0, 8, 9, 12
+THINK, THINK_END, ASSISTANT, ASSISTANT_END, TOOL_CALL, TOOL_CALL_END = 18, 19, 23, 24, 25, 26
+RESERVED = 70
+
+NAMED = {
+    UNK: "〈|UNK|〉",
+    BOS: "〈|EOS|〉",
+    SEP: "〈|SEP|〉",
+    PAD: "〈|PAD|〉",
+    MASK: "〈|MASK|〉",
+    THINK: "<think>",
+    THINK_END: "</think>",
+    ASSISTANT: "<assistant>",
+    ASSISTANT_END: "</assistant>",
+    TOOL_CALL: "<tool_call>",
+    TOOL_CALL_END: "</tool_call>",
+}
+
+NEWLINES = r"(?:\r?\n)+(?!\r?\n)"
+WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def byte_symbols() -> list[str]:
+    """The printable stand-in of each byte, in the order of the released vocabulary (GPT-2's)."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    rest = [byte for byte in range(256) if byte not in printable]
+    return [chr(byte) for byte in printable] + [chr(256 + index) for index in range(len(rest))]
+
+
+def build_tokenizer(merges: list[tuple[str, str]]) -> Tokenizer:
+    """A tokenizer built like the released one, with these merges of byte symbols."""
+    names = [NAMED.get(index, f"〈|RESERVED_{index}|〉") for index in range(RESERVED)]
+    vocabulary = {name: index for index, name in enumerate(names)}
+    for token in [*byte_symbols(), *(left + right for left, right in merges)]:
+        vocabulary.setdefault(token, len(vocabulary))
+    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=merges, fuse_unk=False))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(NEWLINES), "merged_with_next"),
+            pre_tokenizers.Split(Regex(WORDS), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_tokens(
+        [
+            AddedToken(name, special=not 18 <= index <= 26, normalized=False)
+            for index, name in enumerate(names)
+        ]
+    )
+    return tokenizer
