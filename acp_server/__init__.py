@@ -1,0 +1,20 @@
+"""The agent: a language model that works in a directory through tools, for a client that speaks ACP.
+
+`agent.Agent` is what it is made of, `agent.serve` talks to one client over any transport, and `python -m
+acp_server` does so on stdin and stdout. `model.ModelBackend` is the seam to a model; `scripted.ScriptedBackend`
+is one that needs no weights.
+
+What it promises:
+
+- **A turn always ends, truthfully**: with a stop reason, or with an error when the model failed, which the user
+  has then also been shown. A model that goes round in circles is stopped, and so is one that never ends.
+- **Cancelling takes less than a second.** The turn answers `cancelled` even when a child process or the model
+  lingers; what it left behind is cleaned up beside the next turn. Cancelling nothing is nothing.
+- **Order.** A tool call is announced with all that a user needs to judge it, before it is asked for; it ends
+  exactly once; the results reach the model in the order of its calls. Every update of a turn comes before its
+  response.
+- **One turn at a time in a session.** A second prompt is refused with -32600. Sessions do not wait for each
+  other.
+- **Bounds.** Updates wait for a slow client and the model waits with them; results, prompts and histories are
+  held within the model's context window.
+"""

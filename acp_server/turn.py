@@ -11,12 +11,13 @@ from __future__ import annotations
 import logging
 import uuid
 from dataclasses import dataclass, field
+from typing import Literal
 
 import anyio
 from anyio.abc import TaskGroup
 
 from acp.errors import AcpError
-from acp.updates import ContextUsage, TurnStopReason
+from acp.updates import ContextUsage
 
 from .calls import Ask, Calls, Tools, TurnCancelled
 from .chunks import Chunks, Emit
@@ -27,6 +28,9 @@ from .permissions import Permissions
 from .step import Step, speak
 
 log = logging.getLogger(__name__)
+
+TurnEnd = Literal["end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled"]
+"""How a turn can end. A turn that fails raises instead."""
 
 MAX_STEPS = 100
 """Model steps in one turn, unless the agent is told otherwise."""
@@ -95,7 +99,7 @@ class Turn:
         self._retried = False
         self._number_of_calls = 0
 
-    async def run(self, prompt: str) -> TurnStopReason:
+    async def run(self, prompt: str) -> TurnEnd:
         """Take the turn. Raises `TurnFailed` and `PromptTooLong`. When cancelled, it has tidied up."""
         conversation = self._parts.conversation
         conversation.begin(prompt)
@@ -124,7 +128,7 @@ class Turn:
 
     # Steps ----------------------------------------------------------------------------------------
 
-    async def _take_step(self) -> TurnStopReason | None:
+    async def _take_step(self) -> TurnEnd | None:
         """One step of the model and the calls it asks for; why the turn ends, or None."""
         parts = self._parts
         messages = parts.conversation.fit(parts.info, parts.tools.specs)
@@ -146,7 +150,7 @@ class Turn:
             return await self._call(step)
         return "end_turn" if stop.reason == "tool_use" else stop.reason
 
-    async def _empty(self) -> TurnStopReason | None:
+    async def _empty(self) -> TurnEnd | None:
         """The model said nothing: ask once more, then say so."""
         self._step = None
         if self._retried:
@@ -156,7 +160,7 @@ class Turn:
         self._parts.conversation.append(System(NUDGE))
         return None
 
-    async def _call(self, step: Step) -> TurnStopReason | None:
+    async def _call(self, step: Step) -> TurnEnd | None:
         parts = self._parts
         calls = Calls(
             step.tool_uses,
