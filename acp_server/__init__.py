@@ -1,13 +1,13 @@
 """The agent: a language model that works in a directory through tools, for a client that speaks ACP.
 
-`agent.Agent` is what it is made of, `agent.serve` talks to one client over any transport, and `python -m
-acp_server` does so on stdin and stdout. `model.ModelBackend` is the seam to a model; `scripted.ScriptedBackend`
-is one that needs no weights.
+`agent.Agent` is what it is made of, `agent.serve` talks to one client over any transport, and
+`python -m acp_server` does so on stdin and stdout. `model.ModelBackend` is the seam to a model;
+`scripted.ScriptedBackend` is one that needs no weights.
 
 What it promises:
 
-- **A turn always ends, truthfully**: with a stop reason, or with an error when the model failed, which the user
-  has then also been shown. A model that goes round in circles is stopped, and so is one that never ends.
+- **A turn always ends, truthfully**: with a stop reason, or with an error when the model failed, which the
+  user has then also been shown. A model that goes round in circles is stopped, as is one that never ends.
 - **Cancelling takes less than a second.** The turn answers `cancelled` even when a child process or the model
   lingers; what it left behind is cleaned up beside the next turn. Cancelling nothing is nothing.
 - **Order.** A tool call is announced with all that a user needs to judge it, before it is asked for; it ends
