@@ -4,6 +4,8 @@ An agent emits `Update` values and a client receives them; `acp.v1.dialect` and 
 wire models and back. Values are frozen; what the vocabulary does not know travels as `Other`, `OtherBlock` or
 `OtherContent`, whole, so that nothing is lost on the way through.
 
+`extra` is what a value had on the wire beside the words below, `_meta` among it; it is sent on as it came.
+
 In the patch types (`ToolCallUpdate`) a field that is `UNSET` keeps what the receiver has, `None` clears it and a
 value replaces it.
 """
@@ -40,6 +42,7 @@ class TextBlock:
     """A content block of type text."""
 
     text: str
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +71,12 @@ class MessageChunk:
     role: Role
     content: Block
     message_id: str | None = None
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
 # Tool calls --------------------------------------------------------------------------------------------------
 
-ToolKind = Literal[
-    "read", "edit", "delete", "move", "search", "execute", "think", "fetch", "switch_mode", "other"
-]
+ToolKind = Literal["read", "edit", "delete", "move", "search", "execute", "think", "fetch", "switch_mode", "other"]
 ToolStatus = Literal["pending", "in_progress", "completed", "failed", "cancelled", "paused"]
 """v1 has no `cancelled` and no `paused`; its dialect says `failed` and `pending`."""
 
@@ -85,6 +87,7 @@ class Location:
 
     path: str
     line: int | None = None
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class BlockContent:
     """A content block shown in a tool call."""
 
     block: Block
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ class Diff:
     path: str
     new_text: str
     old_text: str | None = None
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,7 @@ class TerminalRef:
     """A terminal shown in a tool call."""
 
     terminal_id: str
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +140,7 @@ class ToolCall:
     raw_output: Json | Unset = UNSET
     name: str | None = None
     meta: Mapping[str, Json] | None = None
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +148,16 @@ class ToolCallUpdate:
     """A tool call changes. Only what is not `UNSET` changes; `content` and `locations` replace the whole list."""
 
     id: str
-    title: str | None | Unset = UNSET
-    kind: ToolKind | None | Unset = UNSET
-    status: ToolStatus | None | Unset = UNSET
-    content: tuple[ToolContent, ...] | None | Unset = UNSET
-    locations: tuple[Location, ...] | None | Unset = UNSET
+    title: str | Unset | None = UNSET
+    kind: ToolKind | Unset | None = UNSET
+    status: ToolStatus | Unset | None = UNSET
+    content: tuple[ToolContent, ...] | Unset | None = UNSET
+    locations: tuple[Location, ...] | Unset | None = UNSET
     raw_input: Json | Unset = UNSET
     raw_output: Json | Unset = UNSET
-    name: str | None | Unset = UNSET
+    name: str | Unset | None = UNSET
     meta: Mapping[str, Json] | None = None
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
 # Plans, usage ------------------------------------------------------------------------------------------------
@@ -160,6 +168,7 @@ class PlanEntry:
     content: str
     priority: Literal["high", "medium", "low"] = "medium"
     status: Literal["pending", "in_progress", "completed", "cancelled"] = "pending"
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +176,7 @@ class Plan:
     """The whole plan; it replaces the one before."""
 
     entries: tuple[PlanEntry, ...]
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +185,7 @@ class ContextUsage:
 
     used: int
     size: int
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
 # Turns -------------------------------------------------------------------------------------------------------
@@ -202,6 +213,4 @@ class Other:
     raw: Mapping[str, Json]
 
 
-Update = (
-    MessageChunk | ToolCall | ToolCallUpdate | Plan | ContextUsage | TurnStarted | TurnEnded | Other
-)
+Update = MessageChunk | ToolCall | ToolCallUpdate | Plan | ContextUsage | TurnStarted | TurnEnded | Other

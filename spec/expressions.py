@@ -171,7 +171,7 @@ def initial(schema: Schema, base: str) -> tuple[str, bool]:
         if isinstance(value, bool | str):
             return (repr(value) if isinstance(value, bool) else json.dumps(value)), True
         return f"Field(default_factory={plain})", True
-    if base == "Any" or base.endswith("None") or base.endswith("Any"):
+    if base.endswith(("None", "Any")):
         return "None", True
     if schema.get("type") in ("array", "object"):
         return f"Field(default_factory={plain})", True

@@ -2,8 +2,8 @@
 # pyright: reportIncompatibleVariableOverride=false, reportGeneralTypeIssues=false
 """The wire types of ACP v1: one class or alias for each definition of its schema.
 
-An arm of a union is named after its tag and the union (`TextContentBlock`); `METHODS` lists the methods, and each
-is a constant too (`SESSION_PROMPT`). `UNSTABLE_NAMES` names what only the unstable schema has.
+An arm of a union is named after its tag and the union (`TextContentBlock`); `METHODS` lists the methods, and
+each is a constant too (`SESSION_PROMPT`). `UNSTABLE_NAMES` names what only the unstable schema has.
 """
 
 from typing import Annotated, Any, Literal, TypeAlias
@@ -35,8 +35,6 @@ from acp.wire import (
 )
 
 RequestId: TypeAlias = Int64 | str | None
-
-
 SessionId: TypeAlias = str
 
 
@@ -54,14 +52,10 @@ class ReadTextFileRequest(WithMeta):
 
 
 ToolCallId: TypeAlias = str
-
-
-ToolKind: TypeAlias = Literal["read", "edit", "delete", "move", "search", "execute", "think", "fetch", "switch_mode", "other"]
-
-
+ToolKind: TypeAlias = Literal[
+    "read", "edit", "delete", "move", "search", "execute", "think", "fetch", "switch_mode", "other"
+]
 ToolCallStatus: TypeAlias = Literal["pending", "in_progress", "completed", "failed"]
-
-
 Role: TypeAlias = Literal["assistant", "user"]
 
 
@@ -148,7 +142,15 @@ class UnknownContentBlock(Unknown):
     type: str
 
 
-ContentBlock: TypeAlias = Annotated[TextContentBlock | ImageContentBlock | AudioContentBlock | ResourceLinkContentBlock | ResourceContentBlock | UnknownContentBlock, Arms("type")]
+ContentBlock: TypeAlias = Annotated[
+    TextContentBlock
+    | ImageContentBlock
+    | AudioContentBlock
+    | ResourceLinkContentBlock
+    | ResourceContentBlock
+    | UnknownContentBlock,
+    Arms("type"),
+]
 
 
 class Content(WithMeta):
@@ -187,7 +189,9 @@ class UnknownToolCallContent(Unknown):
     type: str
 
 
-ToolCallContent: TypeAlias = Annotated[ContentToolCallContent | DiffToolCallContent | TerminalToolCallContent | UnknownToolCallContent, Arms("type")]
+ToolCallContent: TypeAlias = Annotated[
+    ContentToolCallContent | DiffToolCallContent | TerminalToolCallContent | UnknownToolCallContent, Arms("type")
+]
 
 
 class ToolCallLocation(WithMeta):
@@ -208,8 +212,6 @@ class ToolCallUpdate(WithMeta):
 
 
 PermissionOptionId: TypeAlias = str
-
-
 PermissionOptionKind: TypeAlias = Literal["allow_once", "allow_always", "reject_once", "reject_always"]
 
 
@@ -260,8 +262,6 @@ class KillTerminalRequest(WithMeta):
 
 
 ElicitationSchemaType: TypeAlias = Literal["object"]
-
-
 StringFormat: TypeAlias = Literal["email", "uri", "date", "date-time"]
 
 
@@ -322,7 +322,9 @@ class UnknownMultiSelectItems(Unknown):
     type: str
 
 
-MultiSelectItems: TypeAlias = Annotated[StringMultiSelectItemsArm | TitledMultiSelectItems | UnknownMultiSelectItems, Arms("type", declared=True)]
+MultiSelectItems: TypeAlias = Annotated[
+    StringMultiSelectItemsArm | TitledMultiSelectItems | UnknownMultiSelectItems, Arms("type", declared=True)
+]
 
 
 class MultiSelectPropertySchema(WithMeta):
@@ -363,7 +365,15 @@ class UnknownElicitationPropertySchema(Unknown):
     type: str
 
 
-ElicitationPropertySchema: TypeAlias = Annotated[StringElicitationPropertySchema | NumberElicitationPropertySchema | IntegerElicitationPropertySchema | BooleanElicitationPropertySchema | ArrayElicitationPropertySchema | UnknownElicitationPropertySchema, Arms("type", declared=True)]
+ElicitationPropertySchema: TypeAlias = Annotated[
+    StringElicitationPropertySchema
+    | NumberElicitationPropertySchema
+    | IntegerElicitationPropertySchema
+    | BooleanElicitationPropertySchema
+    | ArrayElicitationPropertySchema
+    | UnknownElicitationPropertySchema,
+    Arms("type", declared=True),
+]
 
 
 class ElicitationSchema(WithMeta):
@@ -396,8 +406,6 @@ class RequestElicitationFormMode(ElicitationFormMode, ElicitationRequestScope):
 
 
 ElicitationFormMode.seal(Arms(), SessionElicitationFormMode, RequestElicitationFormMode)
-
-
 ElicitationId: TypeAlias = str
 
 
@@ -465,15 +473,16 @@ class RequestUnknownCreateElicitationRequest(UnknownCreateElicitationRequest, El
     pass
 
 
-UnknownCreateElicitationRequest.seal(Arms(), SessionUnknownCreateElicitationRequest, RequestUnknownCreateElicitationRequest)
-
-
-CreateElicitationRequest.seal(Arms("mode", declared=True), FormCreateElicitationRequest, UrlCreateElicitationRequest, UnknownCreateElicitationRequest)
-
-
+UnknownCreateElicitationRequest.seal(
+    Arms(), SessionUnknownCreateElicitationRequest, RequestUnknownCreateElicitationRequest
+)
+CreateElicitationRequest.seal(
+    Arms("mode", declared=True),
+    FormCreateElicitationRequest,
+    UrlCreateElicitationRequest,
+    UnknownCreateElicitationRequest,
+)
 McpServerAcpId: TypeAlias = str
-
-
 McpRequestId: TypeAlias = str
 
 
@@ -490,7 +499,20 @@ ExtRequest: TypeAlias = Any
 class AgentRequest(Wire):
     id: RequestId
     method: str
-    params: WriteTextFileRequest | ReadTextFileRequest | RequestPermissionRequest | CreateTerminalRequest | TerminalOutputRequest | ReleaseTerminalRequest | WaitForTerminalExitRequest | KillTerminalRequest | CreateElicitationRequest | MessageMcpRequest | ExtRequest | None = None
+    params: (
+        WriteTextFileRequest
+        | ReadTextFileRequest
+        | RequestPermissionRequest
+        | CreateTerminalRequest
+        | TerminalOutputRequest
+        | ReleaseTerminalRequest
+        | WaitForTerminalExitRequest
+        | KillTerminalRequest
+        | CreateElicitationRequest
+        | MessageMcpRequest
+        | ExtRequest
+        | None
+    ) = None
 
 
 ProtocolVersion: TypeAlias = UInt16
@@ -642,8 +664,6 @@ class AuthenticateResponse(WithMeta):
 
 
 ProviderId: TypeAlias = str
-
-
 LlmProtocol: TypeAlias = Annotated[Literal["anthropic", "openai", "azure", "vertex", "bedrock"] | str, Open()]
 
 
@@ -706,11 +726,9 @@ class SessionModeState(WithMeta):
 
 
 SessionConfigId: TypeAlias = str
-
-
-SessionConfigOptionCategory: TypeAlias = Annotated[Literal["mode", "model", "model_config", "thought_level"] | str, Open()]
-
-
+SessionConfigOptionCategory: TypeAlias = Annotated[
+    Literal["mode", "model", "model_config", "thought_level"] | str, Open()
+]
 SessionConfigValueId: TypeAlias = str
 
 
@@ -762,7 +780,9 @@ class UnknownSessionConfigOption(Unknown, SessionConfigOption):
     type: str
 
 
-SessionConfigOption.seal(Arms("type"), SelectSessionConfigOption, BooleanSessionConfigOption, UnknownSessionConfigOption)
+SessionConfigOption.seal(
+    Arms("type"), SelectSessionConfigOption, BooleanSessionConfigOption, UnknownSessionConfigOption
+)
 
 
 class NewSessionResponse(WithMeta):
@@ -854,9 +874,9 @@ class PromptResponse(WithMeta):
 
 
 ExtResponse: TypeAlias = Any
-
-
-ErrorCode: TypeAlias = Annotated[Literal[-32700, -32600, -32601, -32602, -32603, -32800, -32000, -32002] | int, Open(int)]
+ErrorCode: TypeAlias = Annotated[
+    Literal[-32700, -32600, -32601, -32602, -32603, -32800, -32000, -32002] | int, Open(int)
+]
 
 
 class Error(Wire):
@@ -867,7 +887,30 @@ class Error(Wire):
 
 class ResultAgentResponse(Wire):
     id: RequestId
-    result: InitializeResponse | AuthenticateResponse | ListProvidersResponse | SetProviderResponse | DisableProviderResponse | LogoutResponse | AuthStatusResponse | NewSessionResponse | LoadSessionResponse | ListSessionsResponse | DeleteSessionResponse | ForkSessionResponse | ArchiveSessionResponse | UnarchiveSessionResponse | SessionStatusResponse | SetSessionTitleResponse | ResumeSessionResponse | CloseSessionResponse | SetSessionModeResponse | SetSessionConfigOptionResponse | PromptResponse | ExtResponse
+    result: (
+        InitializeResponse
+        | AuthenticateResponse
+        | ListProvidersResponse
+        | SetProviderResponse
+        | DisableProviderResponse
+        | LogoutResponse
+        | AuthStatusResponse
+        | NewSessionResponse
+        | LoadSessionResponse
+        | ListSessionsResponse
+        | DeleteSessionResponse
+        | ForkSessionResponse
+        | ArchiveSessionResponse
+        | UnarchiveSessionResponse
+        | SessionStatusResponse
+        | SetSessionTitleResponse
+        | ResumeSessionResponse
+        | CloseSessionResponse
+        | SetSessionModeResponse
+        | SetSessionConfigOptionResponse
+        | PromptResponse
+        | ExtResponse
+    )
 
 
 class ErrorAgentResponse(Wire):
@@ -876,8 +919,6 @@ class ErrorAgentResponse(Wire):
 
 
 AgentResponse: TypeAlias = Annotated[ResultAgentResponse | ErrorAgentResponse, Arms()]
-
-
 MessageId: TypeAlias = str
 
 
@@ -899,8 +940,6 @@ class ToolCall(WithMeta):
 
 
 PlanEntryPriority: TypeAlias = Literal["high", "medium", "low"]
-
-
 PlanEntryStatus: TypeAlias = Literal["pending", "in_progress", "completed"]
 
 
@@ -951,7 +990,9 @@ class UnknownPlanUpdateContent(Unknown):
     type: str
 
 
-PlanUpdateContent: TypeAlias = Annotated[ItemsPlanUpdateContent | FilePlanUpdateContent | MarkdownPlanUpdateContent | UnknownPlanUpdateContent, Arms("type")]
+PlanUpdateContent: TypeAlias = Annotated[
+    ItemsPlanUpdateContent | FilePlanUpdateContent | MarkdownPlanUpdateContent | UnknownPlanUpdateContent, Arms("type")
+]
 
 
 class PlanUpdate(WithMeta):
@@ -1013,8 +1054,6 @@ class Notice(WithMeta):
 
 
 CompactionId: TypeAlias = str
-
-
 CompactionStatus: TypeAlias = Annotated[Literal["in_progress", "completed", "failed", "cancelled"] | str, Open()]
 
 
@@ -1089,7 +1128,17 @@ class UnknownIdleStateUpdate(Unknown, IdleStateUpdate):
     stop_reason: str
 
 
-IdleStateUpdate.seal(Arms("stop_reason", declared=True), EndTurnIdleStateUpdate, MaxTokensIdleStateUpdate, MaxTurnRequestsIdleStateUpdate, RefusalIdleStateUpdate, CancelledIdleStateUpdate, ErrorIdleStateUpdate, NoneIdleStateUpdate, UnknownIdleStateUpdate)
+IdleStateUpdate.seal(
+    Arms("stop_reason", declared=True),
+    EndTurnIdleStateUpdate,
+    MaxTokensIdleStateUpdate,
+    MaxTurnRequestsIdleStateUpdate,
+    RefusalIdleStateUpdate,
+    CancelledIdleStateUpdate,
+    ErrorIdleStateUpdate,
+    NoneIdleStateUpdate,
+    UnknownIdleStateUpdate,
+)
 
 
 class RequiresActionStateUpdate(WithMeta):
@@ -1142,7 +1191,17 @@ class UnknownIdleStateUpdateArm(IdleStateUpdateArm, UnknownIdleStateUpdate):
     pass
 
 
-IdleStateUpdateArm.seal(Arms("stop_reason", declared=True), EndTurnIdleStateUpdateArm, MaxTokensIdleStateUpdateArm, MaxTurnRequestsIdleStateUpdateArm, RefusalIdleStateUpdateArm, CancelledIdleStateUpdateArm, ErrorIdleStateUpdateArm, NoneIdleStateUpdateArm, UnknownIdleStateUpdateArm)
+IdleStateUpdateArm.seal(
+    Arms("stop_reason", declared=True),
+    EndTurnIdleStateUpdateArm,
+    MaxTokensIdleStateUpdateArm,
+    MaxTurnRequestsIdleStateUpdateArm,
+    RefusalIdleStateUpdateArm,
+    CancelledIdleStateUpdateArm,
+    ErrorIdleStateUpdateArm,
+    NoneIdleStateUpdateArm,
+    UnknownIdleStateUpdateArm,
+)
 
 
 class RequiresActionStateUpdateArm(RequiresActionStateUpdate):
@@ -1159,7 +1218,10 @@ class OtherStateUpdate(Unknown):
     state: str
 
 
-StateUpdate: TypeAlias = Annotated[RunningStateUpdateArm | IdleStateUpdateArm | RequiresActionStateUpdateArm | UnknownStateUpdateArm | OtherStateUpdate, Arms("state", declared=True)]
+StateUpdate: TypeAlias = Annotated[
+    RunningStateUpdateArm | IdleStateUpdateArm | RequiresActionStateUpdateArm | UnknownStateUpdateArm | OtherStateUpdate,
+    Arms("state", declared=True),
+]
 
 
 class SubagentUpdate(WithMeta):
@@ -1285,7 +1347,29 @@ class UnknownSessionUpdate(Unknown):
     session_update: str
 
 
-SessionUpdate: TypeAlias = Annotated[UserMessageChunkSessionUpdate | AgentMessageChunkSessionUpdate | AgentThoughtChunkSessionUpdate | ToolCallSessionUpdate | ToolCallUpdateSessionUpdate | PlanSessionUpdate | PlanUpdateSessionUpdate | PlanRemovedSessionUpdate | AvailableCommandsUpdateSessionUpdate | CurrentModeUpdateSessionUpdate | ConfigOptionUpdateSessionUpdate | SessionInfoUpdateSessionUpdate | UsageUpdateSessionUpdate | NoticeSessionUpdate | CompactionUpdateSessionUpdate | CompactionSummaryChunkSessionUpdate | SubagentUpdateSessionUpdate | SessionMessageSessionUpdate | SessionMessageChunkSessionUpdate | UnknownSessionUpdate, Arms("session_update")]
+SessionUpdate: TypeAlias = Annotated[
+    UserMessageChunkSessionUpdate
+    | AgentMessageChunkSessionUpdate
+    | AgentThoughtChunkSessionUpdate
+    | ToolCallSessionUpdate
+    | ToolCallUpdateSessionUpdate
+    | PlanSessionUpdate
+    | PlanUpdateSessionUpdate
+    | PlanRemovedSessionUpdate
+    | AvailableCommandsUpdateSessionUpdate
+    | CurrentModeUpdateSessionUpdate
+    | ConfigOptionUpdateSessionUpdate
+    | SessionInfoUpdateSessionUpdate
+    | UsageUpdateSessionUpdate
+    | NoticeSessionUpdate
+    | CompactionUpdateSessionUpdate
+    | CompactionSummaryChunkSessionUpdate
+    | SubagentUpdateSessionUpdate
+    | SessionMessageSessionUpdate
+    | SessionMessageChunkSessionUpdate
+    | UnknownSessionUpdate,
+    Arms("session_update"),
+]
 
 
 class SessionNotification(WithMeta):
@@ -1307,7 +1391,9 @@ ExtNotification: TypeAlias = Any
 
 class AgentNotification(Wire):
     method: str
-    params: SessionNotification | CompleteElicitationNotification | AuthStatusUpdateNotification | ExtNotification | None = None
+    params: (
+        SessionNotification | CompleteElicitationNotification | AuthStatusUpdateNotification | ExtNotification | None
+    ) = None
 
 
 class FileSystemCapabilities(WithMeta):
@@ -1453,9 +1539,9 @@ class UnknownMcpServer(Unknown):
     type: str
 
 
-McpServer: TypeAlias = Annotated[HttpMcpServer | SseMcpServer | AcpMcpServer | McpServerStdio | UnknownMcpServer, Arms("type")]
-
-
+McpServer: TypeAlias = Annotated[
+    HttpMcpServer | SseMcpServer | AcpMcpServer | McpServerStdio | UnknownMcpServer, Arms("type")
+]
 SystemPromptMode: TypeAlias = Annotated[Literal["append", "override"] | str, Open()]
 
 
@@ -1553,7 +1639,12 @@ class UnknownSetSessionConfigOptionRequest(Unknown, SetSessionConfigOptionReques
     type: str
 
 
-SetSessionConfigOptionRequest.seal(Arms("type"), BooleanSetSessionConfigOptionRequest, ValueIdSetSessionConfigOptionRequest, UnknownSetSessionConfigOptionRequest)
+SetSessionConfigOptionRequest.seal(
+    Arms("type"),
+    BooleanSetSessionConfigOptionRequest,
+    ValueIdSetSessionConfigOptionRequest,
+    UnknownSetSessionConfigOptionRequest,
+)
 
 
 class PromptRequest(WithMeta):
@@ -1564,7 +1655,31 @@ class PromptRequest(WithMeta):
 class ClientRequest(Wire):
     id: RequestId
     method: str
-    params: InitializeRequest | AuthenticateRequest | ListProvidersRequest | SetProviderRequest | DisableProviderRequest | LogoutRequest | AuthStatusRequest | NewSessionRequest | LoadSessionRequest | ListSessionsRequest | DeleteSessionRequest | ForkSessionRequest | ArchiveSessionRequest | UnarchiveSessionRequest | SessionStatusRequest | SetSessionTitleRequest | ResumeSessionRequest | CloseSessionRequest | SetSessionModeRequest | SetSessionConfigOptionRequest | PromptRequest | ExtRequest | None = None
+    params: (
+        InitializeRequest
+        | AuthenticateRequest
+        | ListProvidersRequest
+        | SetProviderRequest
+        | DisableProviderRequest
+        | LogoutRequest
+        | AuthStatusRequest
+        | NewSessionRequest
+        | LoadSessionRequest
+        | ListSessionsRequest
+        | DeleteSessionRequest
+        | ForkSessionRequest
+        | ArchiveSessionRequest
+        | UnarchiveSessionRequest
+        | SessionStatusRequest
+        | SetSessionTitleRequest
+        | ResumeSessionRequest
+        | CloseSessionRequest
+        | SetSessionModeRequest
+        | SetSessionConfigOptionRequest
+        | PromptRequest
+        | ExtRequest
+        | None
+    ) = None
 
 
 class WriteTextFileResponse(WithMeta):
@@ -1593,7 +1708,10 @@ class UnknownRequestPermissionOutcome(Unknown):
     outcome: str
 
 
-RequestPermissionOutcome: TypeAlias = Annotated[CancelledRequestPermissionOutcome | SelectedRequestPermissionOutcome | UnknownRequestPermissionOutcome, Arms("outcome")]
+RequestPermissionOutcome: TypeAlias = Annotated[
+    CancelledRequestPermissionOutcome | SelectedRequestPermissionOutcome | UnknownRequestPermissionOutcome,
+    Arms("outcome"),
+]
 
 
 class RequestPermissionResponse(WithMeta):
@@ -1658,7 +1776,13 @@ class UnknownCreateElicitationResponse(Unknown, CreateElicitationResponse):
     action: str
 
 
-CreateElicitationResponse.seal(Arms("action", declared=True), AcceptCreateElicitationResponse, DeclineCreateElicitationResponse, CancelCreateElicitationResponse, UnknownCreateElicitationResponse)
+CreateElicitationResponse.seal(
+    Arms("action", declared=True),
+    AcceptCreateElicitationResponse,
+    DeclineCreateElicitationResponse,
+    CancelCreateElicitationResponse,
+    UnknownCreateElicitationResponse,
+)
 
 
 class McpError(Wire):
@@ -1684,7 +1808,19 @@ MessageMcpResponse.seal(Arms(), ResultMessageMcpResponse, ErrorMessageMcpRespons
 
 class ResultClientResponse(Wire):
     id: RequestId
-    result: WriteTextFileResponse | ReadTextFileResponse | RequestPermissionResponse | CreateTerminalResponse | TerminalOutputResponse | ReleaseTerminalResponse | WaitForTerminalExitResponse | KillTerminalResponse | CreateElicitationResponse | MessageMcpResponse | ExtResponse
+    result: (
+        WriteTextFileResponse
+        | ReadTextFileResponse
+        | RequestPermissionResponse
+        | CreateTerminalResponse
+        | TerminalOutputResponse
+        | ReleaseTerminalResponse
+        | WaitForTerminalExitResponse
+        | KillTerminalResponse
+        | CreateElicitationResponse
+        | MessageMcpResponse
+        | ExtResponse
+    )
 
 
 class ErrorClientResponse(Wire):
@@ -1762,45 +1898,260 @@ class ProxyNotification(Wire):
 
 
 CANCEL_REQUEST: Method[CancelRequestNotification, None] = Method("$/cancel_request", "both", CancelRequestNotification)
-AUTH_STATUS: Method[AuthStatusRequest, AuthStatusResponse] = Method("auth/status", "agent", AuthStatusRequest, AuthStatusResponse, needs="auth.status", stable=False)
-AUTH_STATUS_UPDATE: Method[AuthStatusUpdateNotification, None] = Method("auth/status_update", "client", AuthStatusUpdateNotification, stable=False)
-AUTHENTICATE: Method[AuthenticateRequest, AuthenticateResponse] = Method("authenticate", "agent", AuthenticateRequest, AuthenticateResponse)
-ELICITATION_COMPLETE: Method[CompleteElicitationNotification, None] = Method("elicitation/complete", "client", CompleteElicitationNotification, needs="elicitation.url")
-ELICITATION_CREATE: Method[CreateElicitationRequest, CreateElicitationResponse] = Method("elicitation/create", "client", CreateElicitationRequest, CreateElicitationResponse, needs="elicitation")
-FS_READ_TEXT_FILE: Method[ReadTextFileRequest, ReadTextFileResponse] = Method("fs/read_text_file", "client", ReadTextFileRequest, ReadTextFileResponse, needs="fs.readTextFile")
-FS_WRITE_TEXT_FILE: Method[WriteTextFileRequest, WriteTextFileResponse] = Method("fs/write_text_file", "client", WriteTextFileRequest, WriteTextFileResponse, needs="fs.writeTextFile")
-INITIALIZE: Method[InitializeRequest, InitializeResponse] = Method("initialize", "agent", InitializeRequest, InitializeResponse)
-LOGOUT: Method[LogoutRequest, LogoutResponse] = Method("logout", "agent", LogoutRequest, LogoutResponse, needs="auth.logout")
-MCP_MESSAGE_NOTIFICATION: Method[MessageMcpNotification, None] = Method("mcp/message", "agent", MessageMcpNotification, stable=False)
-MCP_MESSAGE: Method[MessageMcpRequest, MessageMcpResponse] = Method("mcp/message", "client", MessageMcpRequest, MessageMcpResponse, stable=False)
-PROVIDERS_DISABLE: Method[DisableProviderRequest, DisableProviderResponse] = Method("providers/disable", "agent", DisableProviderRequest, DisableProviderResponse, needs="providers", stable=False)
-PROVIDERS_LIST: Method[ListProvidersRequest, ListProvidersResponse] = Method("providers/list", "agent", ListProvidersRequest, ListProvidersResponse, needs="providers", stable=False)
-PROVIDERS_SET: Method[SetProviderRequest, SetProviderResponse] = Method("providers/set", "agent", SetProviderRequest, SetProviderResponse, needs="providers", stable=False)
-PROXY_INITIALIZE: Method[InitializeProxyRequest, InitializeProxyResponse] = Method("proxy/initialize", "proxy", InitializeProxyRequest, InitializeProxyResponse, stable=False)
-PROXY_SUCCESSOR: Method[ProxySuccessorRequest, ProxySuccessorResponse] = Method("proxy/successor", "proxy", ProxySuccessorRequest, ProxySuccessorResponse, stable=False)
-PROXY_SUCCESSOR_NOTIFICATION: Method[ProxySuccessorNotification, None] = Method("proxy/successor", "proxy", ProxySuccessorNotification, stable=False)
-SESSION_ARCHIVE: Method[ArchiveSessionRequest, ArchiveSessionResponse] = Method("session/archive", "agent", ArchiveSessionRequest, ArchiveSessionResponse, needs="sessionCapabilities.archive", stable=False)
+AUTH_STATUS: Method[AuthStatusRequest, AuthStatusResponse] = Method(
+    "auth/status", "agent", AuthStatusRequest, AuthStatusResponse, needs="auth.status", stable=False
+)
+AUTH_STATUS_UPDATE: Method[AuthStatusUpdateNotification, None] = Method(
+    "auth/status_update", "client", AuthStatusUpdateNotification, stable=False
+)
+AUTHENTICATE: Method[AuthenticateRequest, AuthenticateResponse] = Method(
+    "authenticate", "agent", AuthenticateRequest, AuthenticateResponse
+)
+ELICITATION_COMPLETE: Method[CompleteElicitationNotification, None] = Method(
+    "elicitation/complete", "client", CompleteElicitationNotification, needs="elicitation.url"
+)
+ELICITATION_CREATE: Method[CreateElicitationRequest, CreateElicitationResponse] = Method(
+    "elicitation/create", "client", CreateElicitationRequest, CreateElicitationResponse, needs="elicitation"
+)
+FS_READ_TEXT_FILE: Method[ReadTextFileRequest, ReadTextFileResponse] = Method(
+    "fs/read_text_file", "client", ReadTextFileRequest, ReadTextFileResponse, needs="fs.readTextFile"
+)
+FS_WRITE_TEXT_FILE: Method[WriteTextFileRequest, WriteTextFileResponse] = Method(
+    "fs/write_text_file", "client", WriteTextFileRequest, WriteTextFileResponse, needs="fs.writeTextFile"
+)
+INITIALIZE: Method[InitializeRequest, InitializeResponse] = Method(
+    "initialize", "agent", InitializeRequest, InitializeResponse
+)
+LOGOUT: Method[LogoutRequest, LogoutResponse] = Method(
+    "logout", "agent", LogoutRequest, LogoutResponse, needs="auth.logout"
+)
+MCP_MESSAGE_NOTIFICATION: Method[MessageMcpNotification, None] = Method(
+    "mcp/message", "agent", MessageMcpNotification, stable=False
+)
+MCP_MESSAGE: Method[MessageMcpRequest, MessageMcpResponse] = Method(
+    "mcp/message", "client", MessageMcpRequest, MessageMcpResponse, stable=False
+)
+PROVIDERS_DISABLE: Method[DisableProviderRequest, DisableProviderResponse] = Method(
+    "providers/disable", "agent", DisableProviderRequest, DisableProviderResponse, needs="providers", stable=False
+)
+PROVIDERS_LIST: Method[ListProvidersRequest, ListProvidersResponse] = Method(
+    "providers/list", "agent", ListProvidersRequest, ListProvidersResponse, needs="providers", stable=False
+)
+PROVIDERS_SET: Method[SetProviderRequest, SetProviderResponse] = Method(
+    "providers/set", "agent", SetProviderRequest, SetProviderResponse, needs="providers", stable=False
+)
+PROXY_INITIALIZE: Method[InitializeProxyRequest, InitializeProxyResponse] = Method(
+    "proxy/initialize", "proxy", InitializeProxyRequest, InitializeProxyResponse, stable=False
+)
+PROXY_SUCCESSOR: Method[ProxySuccessorRequest, ProxySuccessorResponse] = Method(
+    "proxy/successor", "proxy", ProxySuccessorRequest, ProxySuccessorResponse, stable=False
+)
+PROXY_SUCCESSOR_NOTIFICATION: Method[ProxySuccessorNotification, None] = Method(
+    "proxy/successor", "proxy", ProxySuccessorNotification, stable=False
+)
+SESSION_ARCHIVE: Method[ArchiveSessionRequest, ArchiveSessionResponse] = Method(
+    "session/archive",
+    "agent",
+    ArchiveSessionRequest,
+    ArchiveSessionResponse,
+    needs="sessionCapabilities.archive",
+    stable=False,
+)
 SESSION_CANCEL: Method[CancelNotification, None] = Method("session/cancel", "agent", CancelNotification)
-SESSION_CLOSE: Method[CloseSessionRequest, CloseSessionResponse] = Method("session/close", "agent", CloseSessionRequest, CloseSessionResponse, needs="sessionCapabilities.close")
-SESSION_DELETE: Method[DeleteSessionRequest, DeleteSessionResponse] = Method("session/delete", "agent", DeleteSessionRequest, DeleteSessionResponse, needs="sessionCapabilities.delete")
-SESSION_FORK: Method[ForkSessionRequest, ForkSessionResponse] = Method("session/fork", "agent", ForkSessionRequest, ForkSessionResponse, needs="sessionCapabilities.fork", stable=False)
-SESSION_LIST: Method[ListSessionsRequest, ListSessionsResponse] = Method("session/list", "agent", ListSessionsRequest, ListSessionsResponse, needs="sessionCapabilities.list")
-SESSION_LOAD: Method[LoadSessionRequest, LoadSessionResponse] = Method("session/load", "agent", LoadSessionRequest, LoadSessionResponse, needs="loadSession")
-SESSION_NEW: Method[NewSessionRequest, NewSessionResponse] = Method("session/new", "agent", NewSessionRequest, NewSessionResponse)
+SESSION_CLOSE: Method[CloseSessionRequest, CloseSessionResponse] = Method(
+    "session/close", "agent", CloseSessionRequest, CloseSessionResponse, needs="sessionCapabilities.close"
+)
+SESSION_DELETE: Method[DeleteSessionRequest, DeleteSessionResponse] = Method(
+    "session/delete", "agent", DeleteSessionRequest, DeleteSessionResponse, needs="sessionCapabilities.delete"
+)
+SESSION_FORK: Method[ForkSessionRequest, ForkSessionResponse] = Method(
+    "session/fork", "agent", ForkSessionRequest, ForkSessionResponse, needs="sessionCapabilities.fork", stable=False
+)
+SESSION_LIST: Method[ListSessionsRequest, ListSessionsResponse] = Method(
+    "session/list", "agent", ListSessionsRequest, ListSessionsResponse, needs="sessionCapabilities.list"
+)
+SESSION_LOAD: Method[LoadSessionRequest, LoadSessionResponse] = Method(
+    "session/load", "agent", LoadSessionRequest, LoadSessionResponse, needs="loadSession"
+)
+SESSION_NEW: Method[NewSessionRequest, NewSessionResponse] = Method(
+    "session/new", "agent", NewSessionRequest, NewSessionResponse
+)
 SESSION_PROMPT: Method[PromptRequest, PromptResponse] = Method("session/prompt", "agent", PromptRequest, PromptResponse)
-SESSION_REQUEST_PERMISSION: Method[RequestPermissionRequest, RequestPermissionResponse] = Method("session/request_permission", "client", RequestPermissionRequest, RequestPermissionResponse)
-SESSION_RESUME: Method[ResumeSessionRequest, ResumeSessionResponse] = Method("session/resume", "agent", ResumeSessionRequest, ResumeSessionResponse, needs="sessionCapabilities.resume")
-SESSION_SET_CONFIG_OPTION: Method[SetSessionConfigOptionRequest, SetSessionConfigOptionResponse] = Method("session/set_config_option", "agent", SetSessionConfigOptionRequest, SetSessionConfigOptionResponse)
-SESSION_SET_MODE: Method[SetSessionModeRequest, SetSessionModeResponse] = Method("session/set_mode", "agent", SetSessionModeRequest, SetSessionModeResponse)
-SESSION_SET_TITLE: Method[SetSessionTitleRequest, SetSessionTitleResponse] = Method("session/set_title", "agent", SetSessionTitleRequest, SetSessionTitleResponse, needs="sessionCapabilities.title", stable=False)
-SESSION_STATUS: Method[SessionStatusRequest, SessionStatusResponse] = Method("session/status", "agent", SessionStatusRequest, SessionStatusResponse, needs="sessionCapabilities.status", stable=False)
-SESSION_UNARCHIVE: Method[UnarchiveSessionRequest, UnarchiveSessionResponse] = Method("session/unarchive", "agent", UnarchiveSessionRequest, UnarchiveSessionResponse, needs="sessionCapabilities.archive", stable=False)
+SESSION_REQUEST_PERMISSION: Method[RequestPermissionRequest, RequestPermissionResponse] = Method(
+    "session/request_permission", "client", RequestPermissionRequest, RequestPermissionResponse
+)
+SESSION_RESUME: Method[ResumeSessionRequest, ResumeSessionResponse] = Method(
+    "session/resume", "agent", ResumeSessionRequest, ResumeSessionResponse, needs="sessionCapabilities.resume"
+)
+SESSION_SET_CONFIG_OPTION: Method[SetSessionConfigOptionRequest, SetSessionConfigOptionResponse] = Method(
+    "session/set_config_option", "agent", SetSessionConfigOptionRequest, SetSessionConfigOptionResponse
+)
+SESSION_SET_MODE: Method[SetSessionModeRequest, SetSessionModeResponse] = Method(
+    "session/set_mode", "agent", SetSessionModeRequest, SetSessionModeResponse
+)
+SESSION_SET_TITLE: Method[SetSessionTitleRequest, SetSessionTitleResponse] = Method(
+    "session/set_title",
+    "agent",
+    SetSessionTitleRequest,
+    SetSessionTitleResponse,
+    needs="sessionCapabilities.title",
+    stable=False,
+)
+SESSION_STATUS: Method[SessionStatusRequest, SessionStatusResponse] = Method(
+    "session/status",
+    "agent",
+    SessionStatusRequest,
+    SessionStatusResponse,
+    needs="sessionCapabilities.status",
+    stable=False,
+)
+SESSION_UNARCHIVE: Method[UnarchiveSessionRequest, UnarchiveSessionResponse] = Method(
+    "session/unarchive",
+    "agent",
+    UnarchiveSessionRequest,
+    UnarchiveSessionResponse,
+    needs="sessionCapabilities.archive",
+    stable=False,
+)
 SESSION_UPDATE: Method[SessionNotification, None] = Method("session/update", "client", SessionNotification)
-TERMINAL_CREATE: Method[CreateTerminalRequest, CreateTerminalResponse] = Method("terminal/create", "client", CreateTerminalRequest, CreateTerminalResponse, needs="terminal")
-TERMINAL_KILL: Method[KillTerminalRequest, KillTerminalResponse] = Method("terminal/kill", "client", KillTerminalRequest, KillTerminalResponse, needs="terminal")
-TERMINAL_OUTPUT: Method[TerminalOutputRequest, TerminalOutputResponse] = Method("terminal/output", "client", TerminalOutputRequest, TerminalOutputResponse, needs="terminal")
-TERMINAL_RELEASE: Method[ReleaseTerminalRequest, ReleaseTerminalResponse] = Method("terminal/release", "client", ReleaseTerminalRequest, ReleaseTerminalResponse, needs="terminal")
-TERMINAL_WAIT_FOR_EXIT: Method[WaitForTerminalExitRequest, WaitForTerminalExitResponse] = Method("terminal/wait_for_exit", "client", WaitForTerminalExitRequest, WaitForTerminalExitResponse, needs="terminal")
-METHODS: tuple[Method[Any, Any], ...] = (CANCEL_REQUEST, AUTH_STATUS, AUTH_STATUS_UPDATE, AUTHENTICATE, ELICITATION_COMPLETE, ELICITATION_CREATE, FS_READ_TEXT_FILE, FS_WRITE_TEXT_FILE, INITIALIZE, LOGOUT, MCP_MESSAGE_NOTIFICATION, MCP_MESSAGE, PROVIDERS_DISABLE, PROVIDERS_LIST, PROVIDERS_SET, PROXY_INITIALIZE, PROXY_SUCCESSOR, PROXY_SUCCESSOR_NOTIFICATION, SESSION_ARCHIVE, SESSION_CANCEL, SESSION_CLOSE, SESSION_DELETE, SESSION_FORK, SESSION_LIST, SESSION_LOAD, SESSION_NEW, SESSION_PROMPT, SESSION_REQUEST_PERMISSION, SESSION_RESUME, SESSION_SET_CONFIG_OPTION, SESSION_SET_MODE, SESSION_SET_TITLE, SESSION_STATUS, SESSION_UNARCHIVE, SESSION_UPDATE, TERMINAL_CREATE, TERMINAL_KILL, TERMINAL_OUTPUT, TERMINAL_RELEASE, TERMINAL_WAIT_FOR_EXIT)
-
-UNSTABLE_NAMES: frozenset[str] = frozenset(["AcpMcpServer", "ArchiveSessionRequest", "ArchiveSessionResponse", "AuthAccount", "AuthState", "AuthStatusCapabilities", "AuthStatusRequest", "AuthStatusResponse", "AuthStatusUpdateNotification", "DisableProviderRequest", "DisableProviderResponse", "ErrorStopReason", "ForkSessionRequest", "ForkSessionResponse", "IdleStateUpdate", "InitializeProxyRequest", "InitializeProxyResponse", "ListProvidersRequest", "ListProvidersResponse", "LlmProtocol", "McpError", "McpRequestId", "McpServerAcp", "McpServerAcpId", "MessageMcpNotification", "MessageMcpRequest", "MessageMcpResponse", "PlanCapabilities", "PlanFile", "PlanId", "PlanItems", "PlanMarkdown", "PlanRemoved", "PlanRemovedSessionUpdate", "PlanUpdate", "PlanUpdateContent", "PlanUpdateSessionUpdate", "ProviderCurrentConfig", "ProviderId", "ProviderInfo", "ProvidersCapabilities", "ProxyNotification", "ProxyRequest", "ProxyResponse", "ProxySuccessorNotification", "ProxySuccessorRequest", "ProxySuccessorResponse", "RequiresActionStateUpdate", "RunningStateUpdate", "SessionArchiveCapabilities", "SessionArchiveFilter", "SessionCancelCapabilities", "SessionForkCapabilities", "SessionMessage", "SessionMessageChunk", "SessionMessageChunkSessionUpdate", "SessionMessageSessionUpdate", "SessionStatus", "SessionStatusCapabilities", "SessionStatusRequest", "SessionStatusResponse", "SessionSystemPromptCapabilities", "SessionSystemPromptModeCapabilities", "SessionSystemPromptOverrideCapabilities", "SessionTitleCapabilities", "SetProviderRequest", "SetProviderResponse", "SetSessionTitleRequest", "SetSessionTitleResponse", "StateUpdate", "SubagentCapabilities", "SubagentSessionCapabilities", "SubagentUpdate", "SubagentUpdateSessionUpdate", "SystemPrompt", "SystemPromptMode", "UnarchiveSessionRequest", "UnarchiveSessionResponse", "UnknownStateUpdate", "Usage"])
+TERMINAL_CREATE: Method[CreateTerminalRequest, CreateTerminalResponse] = Method(
+    "terminal/create", "client", CreateTerminalRequest, CreateTerminalResponse, needs="terminal"
+)
+TERMINAL_KILL: Method[KillTerminalRequest, KillTerminalResponse] = Method(
+    "terminal/kill", "client", KillTerminalRequest, KillTerminalResponse, needs="terminal"
+)
+TERMINAL_OUTPUT: Method[TerminalOutputRequest, TerminalOutputResponse] = Method(
+    "terminal/output", "client", TerminalOutputRequest, TerminalOutputResponse, needs="terminal"
+)
+TERMINAL_RELEASE: Method[ReleaseTerminalRequest, ReleaseTerminalResponse] = Method(
+    "terminal/release", "client", ReleaseTerminalRequest, ReleaseTerminalResponse, needs="terminal"
+)
+TERMINAL_WAIT_FOR_EXIT: Method[WaitForTerminalExitRequest, WaitForTerminalExitResponse] = Method(
+    "terminal/wait_for_exit", "client", WaitForTerminalExitRequest, WaitForTerminalExitResponse, needs="terminal"
+)
+METHODS: tuple[Method[Any, Any], ...] = (
+    CANCEL_REQUEST,
+    AUTH_STATUS,
+    AUTH_STATUS_UPDATE,
+    AUTHENTICATE,
+    ELICITATION_COMPLETE,
+    ELICITATION_CREATE,
+    FS_READ_TEXT_FILE,
+    FS_WRITE_TEXT_FILE,
+    INITIALIZE,
+    LOGOUT,
+    MCP_MESSAGE_NOTIFICATION,
+    MCP_MESSAGE,
+    PROVIDERS_DISABLE,
+    PROVIDERS_LIST,
+    PROVIDERS_SET,
+    PROXY_INITIALIZE,
+    PROXY_SUCCESSOR,
+    PROXY_SUCCESSOR_NOTIFICATION,
+    SESSION_ARCHIVE,
+    SESSION_CANCEL,
+    SESSION_CLOSE,
+    SESSION_DELETE,
+    SESSION_FORK,
+    SESSION_LIST,
+    SESSION_LOAD,
+    SESSION_NEW,
+    SESSION_PROMPT,
+    SESSION_REQUEST_PERMISSION,
+    SESSION_RESUME,
+    SESSION_SET_CONFIG_OPTION,
+    SESSION_SET_MODE,
+    SESSION_SET_TITLE,
+    SESSION_STATUS,
+    SESSION_UNARCHIVE,
+    SESSION_UPDATE,
+    TERMINAL_CREATE,
+    TERMINAL_KILL,
+    TERMINAL_OUTPUT,
+    TERMINAL_RELEASE,
+    TERMINAL_WAIT_FOR_EXIT,
+)
+UNSTABLE_NAMES: frozenset[str] = frozenset(
+    [
+        "AcpMcpServer",
+        "ArchiveSessionRequest",
+        "ArchiveSessionResponse",
+        "AuthAccount",
+        "AuthState",
+        "AuthStatusCapabilities",
+        "AuthStatusRequest",
+        "AuthStatusResponse",
+        "AuthStatusUpdateNotification",
+        "DisableProviderRequest",
+        "DisableProviderResponse",
+        "ErrorStopReason",
+        "ForkSessionRequest",
+        "ForkSessionResponse",
+        "IdleStateUpdate",
+        "InitializeProxyRequest",
+        "InitializeProxyResponse",
+        "ListProvidersRequest",
+        "ListProvidersResponse",
+        "LlmProtocol",
+        "McpError",
+        "McpRequestId",
+        "McpServerAcp",
+        "McpServerAcpId",
+        "MessageMcpNotification",
+        "MessageMcpRequest",
+        "MessageMcpResponse",
+        "PlanCapabilities",
+        "PlanFile",
+        "PlanId",
+        "PlanItems",
+        "PlanMarkdown",
+        "PlanRemoved",
+        "PlanRemovedSessionUpdate",
+        "PlanUpdate",
+        "PlanUpdateContent",
+        "PlanUpdateSessionUpdate",
+        "ProviderCurrentConfig",
+        "ProviderId",
+        "ProviderInfo",
+        "ProvidersCapabilities",
+        "ProxyNotification",
+        "ProxyRequest",
+        "ProxyResponse",
+        "ProxySuccessorNotification",
+        "ProxySuccessorRequest",
+        "ProxySuccessorResponse",
+        "RequiresActionStateUpdate",
+        "RunningStateUpdate",
+        "SessionArchiveCapabilities",
+        "SessionArchiveFilter",
+        "SessionCancelCapabilities",
+        "SessionForkCapabilities",
+        "SessionMessage",
+        "SessionMessageChunk",
+        "SessionMessageChunkSessionUpdate",
+        "SessionMessageSessionUpdate",
+        "SessionStatus",
+        "SessionStatusCapabilities",
+        "SessionStatusRequest",
+        "SessionStatusResponse",
+        "SessionSystemPromptCapabilities",
+        "SessionSystemPromptModeCapabilities",
+        "SessionSystemPromptOverrideCapabilities",
+        "SessionTitleCapabilities",
+        "SetProviderRequest",
+        "SetProviderResponse",
+        "SetSessionTitleRequest",
+        "SetSessionTitleResponse",
+        "StateUpdate",
+        "SubagentCapabilities",
+        "SubagentSessionCapabilities",
+        "SubagentUpdate",
+        "SubagentUpdateSessionUpdate",
+        "SystemPrompt",
+        "SystemPromptMode",
+        "UnarchiveSessionRequest",
+        "UnarchiveSessionResponse",
+        "UnknownStateUpdate",
+        "Usage",
+    ]
+)

@@ -2,8 +2,8 @@
 # pyright: reportIncompatibleVariableOverride=false, reportGeneralTypeIssues=false
 """The wire types of ACP v2: one class or alias for each definition of its schema.
 
-An arm of a union is named after its tag and the union (`TextContentBlock`); `METHODS` lists the methods, and each
-is a constant too (`SESSION_PROMPT`). `UNSTABLE_NAMES` names what only the unstable schema has.
+An arm of a union is named after its tag and the union (`TextContentBlock`); `METHODS` lists the methods, and
+each is a constant too (`SESSION_PROMPT`). `UNSTABLE_NAMES` names what only the unstable schema has.
 """
 
 from typing import Annotated, Any, Literal, TypeAlias
@@ -33,20 +33,15 @@ from acp.wire import (
 )
 
 RequestId: TypeAlias = Int64 | str
-
-
 SessionId: TypeAlias = str
-
-
 ToolCallId: TypeAlias = str
-
-
-ToolKind: TypeAlias = Annotated[Literal["read", "edit", "delete", "move", "search", "execute", "think", "fetch", "switch_mode", "other"] | str, Open()]
-
-
-ToolCallStatus: TypeAlias = Annotated[Literal["pending", "in_progress", "paused", "completed", "failed", "cancelled"] | str, Open()]
-
-
+ToolKind: TypeAlias = Annotated[
+    Literal["read", "edit", "delete", "move", "search", "execute", "think", "fetch", "switch_mode", "other"] | str,
+    Open(),
+]
+ToolCallStatus: TypeAlias = Annotated[
+    Literal["pending", "in_progress", "paused", "completed", "failed", "cancelled"] | str, Open()
+]
 Role: TypeAlias = Annotated[Literal["assistant", "user"] | str, Open()]
 
 
@@ -147,7 +142,15 @@ class UnknownContentBlock(Unknown):
     type: str
 
 
-ContentBlock: TypeAlias = Annotated[TextContentBlock | ImageContentBlock | AudioContentBlock | ResourceLinkContentBlock | ResourceContentBlock | UnknownContentBlock, Arms("type", declared=True)]
+ContentBlock: TypeAlias = Annotated[
+    TextContentBlock
+    | ImageContentBlock
+    | AudioContentBlock
+    | ResourceLinkContentBlock
+    | ResourceContentBlock
+    | UnknownContentBlock,
+    Arms("type", declared=True),
+]
 
 
 class Content(WithMeta):
@@ -155,8 +158,6 @@ class Content(WithMeta):
 
 
 DiffFileType: TypeAlias = Annotated[Literal["text", "binary", "directory", "symlink"] | str, Open()]
-
-
 AbsolutePath: TypeAlias = str
 
 
@@ -203,9 +204,15 @@ class UnknownDiffChange(Unknown, DiffChange):
     operation: str
 
 
-DiffChange.seal(Arms("operation", declared=True), AddDiffChange, DeleteDiffChange, ModifyDiffChange, MoveDiffChange, CopyDiffChange, UnknownDiffChange)
-
-
+DiffChange.seal(
+    Arms("operation", declared=True),
+    AddDiffChange,
+    DeleteDiffChange,
+    ModifyDiffChange,
+    MoveDiffChange,
+    CopyDiffChange,
+    UnknownDiffChange,
+)
 DiffPatchFormat: TypeAlias = Annotated[Literal["git_patch"] | str, Open()]
 
 
@@ -245,7 +252,10 @@ class UnknownToolCallContent(Unknown):
     type: str
 
 
-ToolCallContent: TypeAlias = Annotated[ContentToolCallContent | DiffToolCallContent | TerminalToolCallContent | UnknownToolCallContent, Arms("type", declared=True)]
+ToolCallContent: TypeAlias = Annotated[
+    ContentToolCallContent | DiffToolCallContent | TerminalToolCallContent | UnknownToolCallContent,
+    Arms("type", declared=True),
+]
 
 
 class ToolCallLocation(WithMeta):
@@ -299,13 +309,14 @@ class UnknownRequestPermissionSubject(Unknown):
     type: str
 
 
-RequestPermissionSubject: TypeAlias = Annotated[ToolCallRequestPermissionSubject | CommandRequestPermissionSubject | UnknownRequestPermissionSubject, Arms("type", declared=True)]
-
-
+RequestPermissionSubject: TypeAlias = Annotated[
+    ToolCallRequestPermissionSubject | CommandRequestPermissionSubject | UnknownRequestPermissionSubject,
+    Arms("type", declared=True),
+]
 PermissionOptionId: TypeAlias = str
-
-
-PermissionOptionKind: TypeAlias = Annotated[Literal["allow_once", "allow_always", "reject_once", "reject_always"] | str, Open()]
+PermissionOptionKind: TypeAlias = Annotated[
+    Literal["allow_once", "allow_always", "reject_once", "reject_always"] | str, Open()
+]
 
 
 class PermissionOption(WithMeta):
@@ -323,8 +334,6 @@ class RequestPermissionRequest(WithMeta):
 
 
 ElicitationSchemaType: TypeAlias = Literal["object"]
-
-
 StringFormat: TypeAlias = Annotated[Literal["email", "uri", "date", "date-time"] | str, Open()]
 
 
@@ -385,7 +394,9 @@ class UnknownMultiSelectItems(Unknown):
     type: str
 
 
-MultiSelectItems: TypeAlias = Annotated[StringMultiSelectItemsArm | TitledMultiSelectItems | UnknownMultiSelectItems, Arms("type", declared=True)]
+MultiSelectItems: TypeAlias = Annotated[
+    StringMultiSelectItemsArm | TitledMultiSelectItems | UnknownMultiSelectItems, Arms("type", declared=True)
+]
 
 
 class MultiSelectPropertySchema(WithMeta):
@@ -426,7 +437,15 @@ class UnknownElicitationPropertySchema(Unknown):
     type: str
 
 
-ElicitationPropertySchema: TypeAlias = Annotated[StringElicitationPropertySchema | NumberElicitationPropertySchema | IntegerElicitationPropertySchema | BooleanElicitationPropertySchema | ArrayElicitationPropertySchema | UnknownElicitationPropertySchema, Arms("type", declared=True)]
+ElicitationPropertySchema: TypeAlias = Annotated[
+    StringElicitationPropertySchema
+    | NumberElicitationPropertySchema
+    | IntegerElicitationPropertySchema
+    | BooleanElicitationPropertySchema
+    | ArrayElicitationPropertySchema
+    | UnknownElicitationPropertySchema,
+    Arms("type", declared=True),
+]
 
 
 class ElicitationSchema(WithMeta):
@@ -459,8 +478,6 @@ class RequestElicitationFormMode(ElicitationFormMode, ElicitationRequestScope):
 
 
 ElicitationFormMode.seal(Arms(exclusive=True), SessionElicitationFormMode, RequestElicitationFormMode)
-
-
 ElicitationId: TypeAlias = str
 
 
@@ -497,7 +514,9 @@ class RequestFormCreateElicitationRequest(FormCreateElicitationRequest, RequestE
     pass
 
 
-FormCreateElicitationRequest.seal(Arms(exclusive=True), SessionFormCreateElicitationRequest, RequestFormCreateElicitationRequest)
+FormCreateElicitationRequest.seal(
+    Arms(exclusive=True), SessionFormCreateElicitationRequest, RequestFormCreateElicitationRequest
+)
 
 
 class UrlCreateElicitationRequest(CreateElicitationRequest, ElicitationUrlMode):
@@ -513,7 +532,9 @@ class RequestUrlCreateElicitationRequest(UrlCreateElicitationRequest, RequestEli
     pass
 
 
-UrlCreateElicitationRequest.seal(Arms(exclusive=True), SessionUrlCreateElicitationRequest, RequestUrlCreateElicitationRequest)
+UrlCreateElicitationRequest.seal(
+    Arms(exclusive=True), SessionUrlCreateElicitationRequest, RequestUrlCreateElicitationRequest
+)
 
 
 class UnknownCreateElicitationRequest(Unknown, CreateElicitationRequest):
@@ -528,15 +549,16 @@ class RequestUnknownCreateElicitationRequest(UnknownCreateElicitationRequest, El
     pass
 
 
-UnknownCreateElicitationRequest.seal(Arms(exclusive=True), SessionUnknownCreateElicitationRequest, RequestUnknownCreateElicitationRequest)
-
-
-CreateElicitationRequest.seal(Arms("mode", declared=True), FormCreateElicitationRequest, UrlCreateElicitationRequest, UnknownCreateElicitationRequest)
-
-
+UnknownCreateElicitationRequest.seal(
+    Arms(exclusive=True), SessionUnknownCreateElicitationRequest, RequestUnknownCreateElicitationRequest
+)
+CreateElicitationRequest.seal(
+    Arms("mode", declared=True),
+    FormCreateElicitationRequest,
+    UrlCreateElicitationRequest,
+    UnknownCreateElicitationRequest,
+)
 McpServerAcpId: TypeAlias = str
-
-
 McpRequestId: TypeAlias = str
 
 
@@ -720,8 +742,6 @@ class LoginAuthResponse(WithMeta):
 
 
 ProviderId: TypeAlias = str
-
-
 LlmProtocol: TypeAlias = Annotated[Literal["anthropic", "openai", "azure", "vertex", "bedrock"] | str, Open()]
 
 
@@ -770,11 +790,9 @@ class AuthStatusResponse(WithMeta):
 
 
 SessionConfigId: TypeAlias = str
-
-
-SessionConfigOptionCategory: TypeAlias = Annotated[Literal["mode", "model", "model_config", "thought_level"] | str, Open()]
-
-
+SessionConfigOptionCategory: TypeAlias = Annotated[
+    Literal["mode", "model", "model_config", "thought_level"] | str, Open()
+]
 SessionConfigValueId: TypeAlias = str
 
 
@@ -793,7 +811,9 @@ class SessionConfigSelectGroup(WithMeta):
     options: Annotated[Annotated[list[Annotated[SessionConfigSelectOption, SKIP]], MinLen(1)], EMPTY]
 
 
-SessionConfigSelectOptions: TypeAlias = Annotated[list[SessionConfigSelectOption], MinLen(1)] | Annotated[list[SessionConfigSelectGroup], MinLen(1)]
+SessionConfigSelectOptions: TypeAlias = Annotated[list[SessionConfigSelectOption], MinLen(1)] | Annotated[
+    list[SessionConfigSelectGroup], MinLen(1)
+]
 
 
 class SessionConfigSelect(Wire):
@@ -826,7 +846,9 @@ class UnknownSessionConfigOption(Unknown, SessionConfigOption):
     type: str
 
 
-SessionConfigOption.seal(Arms("type", declared=True), SelectSessionConfigOption, BooleanSessionConfigOption, UnknownSessionConfigOption)
+SessionConfigOption.seal(
+    Arms("type", declared=True), SelectSessionConfigOption, BooleanSessionConfigOption, UnknownSessionConfigOption
+)
 
 
 class TextCommandInput(WithMeta):
@@ -842,7 +864,9 @@ class UnknownAvailableCommandInput(Unknown):
     type: str
 
 
-AvailableCommandInput: TypeAlias = Annotated[TextAvailableCommandInput | UnknownAvailableCommandInput, Arms("type", declared=True)]
+AvailableCommandInput: TypeAlias = Annotated[
+    TextAvailableCommandInput | UnknownAvailableCommandInput, Arms("type", declared=True)
+]
 
 
 class Command(WithMeta):
@@ -867,14 +891,20 @@ AvailableCommand: TypeAlias = Annotated[CommandAvailableCommand | UnknownAvailab
 
 class NewSessionResponse(WithMeta):
     session_id: SessionId
-    config_options: Annotated[list[Annotated[SessionConfigOption, SKIP]], OMIT] = Field(default_factory=list[SessionConfigOption])
-    available_commands: Annotated[list[Annotated[AvailableCommand, SKIP]], OMIT] = Field(default_factory=list[AvailableCommand])
+    config_options: Annotated[list[Annotated[SessionConfigOption, SKIP]], OMIT] = Field(
+        default_factory=list[SessionConfigOption]
+    )
+    available_commands: Annotated[list[Annotated[AvailableCommand, SKIP]], OMIT] = Field(
+        default_factory=list[AvailableCommand]
+    )
 
 
 class SessionInfo(WithMeta):
     session_id: SessionId
     cwd: AbsolutePath
-    additional_directories: Annotated[list[AbsolutePath], NULL_IS_EMPTY_LIST] = Field(default_factory=list[AbsolutePath])
+    additional_directories: Annotated[list[AbsolutePath], NULL_IS_EMPTY_LIST] = Field(
+        default_factory=list[AbsolutePath]
+    )
     title: Annotated[str | None, OMIT] = None
     updated_at: Annotated[Annotated[str, Format("date-time")] | None, OMIT] = None
     archived: Annotated[Bool | None, OMIT, UNSTABLE] = None
@@ -894,8 +924,12 @@ class DeleteSessionResponse(WithMeta):
 
 class ForkSessionResponse(WithMeta):
     session_id: SessionId
-    config_options: Annotated[list[Annotated[SessionConfigOption, SKIP]], OMIT] = Field(default_factory=list[SessionConfigOption])
-    available_commands: Annotated[list[Annotated[AvailableCommand, SKIP]], OMIT] = Field(default_factory=list[AvailableCommand])
+    config_options: Annotated[list[Annotated[SessionConfigOption, SKIP]], OMIT] = Field(
+        default_factory=list[SessionConfigOption]
+    )
+    available_commands: Annotated[list[Annotated[AvailableCommand, SKIP]], OMIT] = Field(
+        default_factory=list[AvailableCommand]
+    )
 
 
 class ArchiveSessionResponse(WithMeta):
@@ -940,7 +974,10 @@ class UnknownBackgroundWork(Unknown):
     type: str
 
 
-BackgroundWork: TypeAlias = Annotated[TerminalBackgroundWork | ToolCallBackgroundWork | SubagentBackgroundWork | UnknownBackgroundWork, Arms("type", declared=True)]
+BackgroundWork: TypeAlias = Annotated[
+    TerminalBackgroundWork | ToolCallBackgroundWork | SubagentBackgroundWork | UnknownBackgroundWork,
+    Arms("type", declared=True),
+]
 
 
 class RunningStateUpdate(WithMeta):
@@ -956,7 +993,9 @@ class Usage(WithMeta):
     cached_write_tokens: Annotated[UInt64 | None, OMIT] = None
 
 
-ErrorCode: TypeAlias = Annotated[Literal[-32700, -32600, -32601, -32602, -32603, -32800, -32000, -32002, -32022] | int, Open(int)]
+ErrorCode: TypeAlias = Annotated[
+    Literal[-32700, -32600, -32601, -32602, -32603, -32800, -32000, -32002, -32022] | int, Open(int)
+]
 
 
 class UnsupportedProtocolVersionErrorData(WithMeta):
@@ -1025,7 +1064,17 @@ class UnknownIdleStateUpdate(Unknown, IdleStateUpdate):
     stop_reason: str
 
 
-IdleStateUpdate.seal(Arms("stop_reason", declared=True), EndTurnIdleStateUpdate, MaxTokensIdleStateUpdate, MaxTurnRequestsIdleStateUpdate, RefusalIdleStateUpdate, CancelledIdleStateUpdate, ErrorIdleStateUpdate, NoneIdleStateUpdate, UnknownIdleStateUpdate)
+IdleStateUpdate.seal(
+    Arms("stop_reason", declared=True),
+    EndTurnIdleStateUpdate,
+    MaxTokensIdleStateUpdate,
+    MaxTurnRequestsIdleStateUpdate,
+    RefusalIdleStateUpdate,
+    CancelledIdleStateUpdate,
+    ErrorIdleStateUpdate,
+    NoneIdleStateUpdate,
+    UnknownIdleStateUpdate,
+)
 
 
 class RequiresActionStateUpdate(WithMeta):
@@ -1078,7 +1127,17 @@ class UnknownIdleStateUpdateArm(IdleStateUpdateArm, UnknownIdleStateUpdate):
     pass
 
 
-IdleStateUpdateArm.seal(Arms("stop_reason", declared=True), EndTurnIdleStateUpdateArm, MaxTokensIdleStateUpdateArm, MaxTurnRequestsIdleStateUpdateArm, RefusalIdleStateUpdateArm, CancelledIdleStateUpdateArm, ErrorIdleStateUpdateArm, NoneIdleStateUpdateArm, UnknownIdleStateUpdateArm)
+IdleStateUpdateArm.seal(
+    Arms("stop_reason", declared=True),
+    EndTurnIdleStateUpdateArm,
+    MaxTokensIdleStateUpdateArm,
+    MaxTurnRequestsIdleStateUpdateArm,
+    RefusalIdleStateUpdateArm,
+    CancelledIdleStateUpdateArm,
+    ErrorIdleStateUpdateArm,
+    NoneIdleStateUpdateArm,
+    UnknownIdleStateUpdateArm,
+)
 
 
 class RequiresActionStateUpdateArm(RequiresActionStateUpdate):
@@ -1095,7 +1154,10 @@ class OtherStateUpdate(Unknown):
     state: str
 
 
-StateUpdate: TypeAlias = Annotated[RunningStateUpdateArm | IdleStateUpdateArm | RequiresActionStateUpdateArm | UnknownStateUpdateArm | OtherStateUpdate, Arms("state", declared=True)]
+StateUpdate: TypeAlias = Annotated[
+    RunningStateUpdateArm | IdleStateUpdateArm | RequiresActionStateUpdateArm | UnknownStateUpdateArm | OtherStateUpdate,
+    Arms("state", declared=True),
+]
 
 
 class SessionStatusResponse(WithMeta):
@@ -1108,8 +1170,12 @@ class SetSessionTitleResponse(WithMeta):
 
 
 class ResumeSessionResponse(WithMeta):
-    config_options: Annotated[list[Annotated[SessionConfigOption, SKIP]], OMIT] = Field(default_factory=list[SessionConfigOption])
-    available_commands: Annotated[list[Annotated[AvailableCommand, SKIP]], OMIT] = Field(default_factory=list[AvailableCommand])
+    config_options: Annotated[list[Annotated[SessionConfigOption, SKIP]], OMIT] = Field(
+        default_factory=list[SessionConfigOption]
+    )
+    available_commands: Annotated[list[Annotated[AvailableCommand, SKIP]], OMIT] = Field(
+        default_factory=list[AvailableCommand]
+    )
 
 
 class CloseSessionResponse(WithMeta):
@@ -1140,7 +1206,30 @@ ExtResponse: TypeAlias = Any
 
 class ResultAgentResponse(Wire):
     id: RequestId
-    result: InitializeResponse | LoginAuthResponse | ListProvidersResponse | SetProviderResponse | DisableProviderResponse | LogoutAuthResponse | AuthStatusResponse | NewSessionResponse | ListSessionsResponse | DeleteSessionResponse | ForkSessionResponse | ArchiveSessionResponse | UnarchiveSessionResponse | SessionStatusResponse | SetSessionTitleResponse | ResumeSessionResponse | CloseSessionResponse | CancelToolCallResponse | CancelTerminalResponse | SetSessionConfigOptionResponse | PromptResponse | ExtResponse
+    result: (
+        InitializeResponse
+        | LoginAuthResponse
+        | ListProvidersResponse
+        | SetProviderResponse
+        | DisableProviderResponse
+        | LogoutAuthResponse
+        | AuthStatusResponse
+        | NewSessionResponse
+        | ListSessionsResponse
+        | DeleteSessionResponse
+        | ForkSessionResponse
+        | ArchiveSessionResponse
+        | UnarchiveSessionResponse
+        | SessionStatusResponse
+        | SetSessionTitleResponse
+        | ResumeSessionResponse
+        | CloseSessionResponse
+        | CancelToolCallResponse
+        | CancelTerminalResponse
+        | SetSessionConfigOptionResponse
+        | PromptResponse
+        | ExtResponse
+    )
 
 
 class ErrorAgentResponse(Wire):
@@ -1214,11 +1303,7 @@ class TerminalOutputChunk(WithMeta):
 
 
 PlanId: TypeAlias = str
-
-
 PlanEntryPriority: TypeAlias = Annotated[Literal["high", "medium", "low"] | str, Open()]
-
-
 PlanEntryStatus: TypeAlias = Annotated[Literal["pending", "in_progress", "completed", "cancelled"] | str, Open()]
 
 
@@ -1263,7 +1348,10 @@ class UnknownPlanUpdateContent(Unknown):
     plan_id: PlanId
 
 
-PlanUpdateContent: TypeAlias = Annotated[ItemsPlanUpdateContent | FilePlanUpdateContent | MarkdownPlanUpdateContent | UnknownPlanUpdateContent, Arms("type", declared=True)]
+PlanUpdateContent: TypeAlias = Annotated[
+    ItemsPlanUpdateContent | FilePlanUpdateContent | MarkdownPlanUpdateContent | UnknownPlanUpdateContent,
+    Arms("type", declared=True),
+]
 
 
 class PlanUpdate(WithMeta):
@@ -1308,8 +1396,6 @@ class Notice(WithMeta):
 
 
 CompactionId: TypeAlias = str
-
-
 CompactionStatus: TypeAlias = Annotated[Literal["in_progress", "completed", "failed", "cancelled"] | str, Open()]
 
 
@@ -1432,7 +1518,17 @@ class UnknownIdleStateUpdateSessionUpdate(IdleStateUpdateSessionUpdate, UnknownI
     pass
 
 
-IdleStateUpdateSessionUpdate.seal(Arms("stop_reason", declared=True), EndTurnIdleStateUpdateSessionUpdate, MaxTokensIdleStateUpdateSessionUpdate, MaxTurnRequestsIdleStateUpdateSessionUpdate, RefusalIdleStateUpdateSessionUpdate, CancelledIdleStateUpdateSessionUpdate, ErrorIdleStateUpdateSessionUpdate, NoneIdleStateUpdateSessionUpdate, UnknownIdleStateUpdateSessionUpdate)
+IdleStateUpdateSessionUpdate.seal(
+    Arms("stop_reason", declared=True),
+    EndTurnIdleStateUpdateSessionUpdate,
+    MaxTokensIdleStateUpdateSessionUpdate,
+    MaxTurnRequestsIdleStateUpdateSessionUpdate,
+    RefusalIdleStateUpdateSessionUpdate,
+    CancelledIdleStateUpdateSessionUpdate,
+    ErrorIdleStateUpdateSessionUpdate,
+    NoneIdleStateUpdateSessionUpdate,
+    UnknownIdleStateUpdateSessionUpdate,
+)
 
 
 class RequiresActionStateUpdateSessionUpdate(StateUpdateSessionUpdate, RequiresActionStateUpdateArm):
@@ -1447,7 +1543,14 @@ class OtherStateUpdateSessionUpdate(StateUpdateSessionUpdate, OtherStateUpdate):
     pass
 
 
-StateUpdateSessionUpdate.seal(Arms("state", declared=True), RunningStateUpdateSessionUpdate, IdleStateUpdateSessionUpdate, RequiresActionStateUpdateSessionUpdate, UnknownStateUpdateSessionUpdate, OtherStateUpdateSessionUpdate)
+StateUpdateSessionUpdate.seal(
+    Arms("state", declared=True),
+    RunningStateUpdateSessionUpdate,
+    IdleStateUpdateSessionUpdate,
+    RequiresActionStateUpdateSessionUpdate,
+    UnknownStateUpdateSessionUpdate,
+    OtherStateUpdateSessionUpdate,
+)
 
 
 class ToolCallContentChunkSessionUpdate(ToolCallContentChunk):
@@ -1534,7 +1637,33 @@ class UnknownSessionUpdate(Unknown):
     session_update: str
 
 
-SessionUpdate: TypeAlias = Annotated[UserMessageChunkSessionUpdate | UserMessageSessionUpdate | AgentMessageChunkSessionUpdate | AgentMessageSessionUpdate | AgentThoughtChunkSessionUpdate | AgentThoughtSessionUpdate | StateUpdateSessionUpdate | ToolCallContentChunkSessionUpdate | ToolCallUpdateSessionUpdate | TerminalUpdateSessionUpdate | TerminalOutputChunkSessionUpdate | PlanUpdateSessionUpdate | PlanRemovedSessionUpdate | AvailableCommandsUpdateSessionUpdate | ConfigOptionUpdateSessionUpdate | SessionInfoUpdateSessionUpdate | UsageUpdateSessionUpdate | NoticeSessionUpdate | CompactionUpdateSessionUpdate | CompactionSummaryChunkSessionUpdate | SubagentUpdateSessionUpdate | SessionMessageSessionUpdate | SessionMessageChunkSessionUpdate | UnknownSessionUpdate, Arms("session_update", declared=True)]
+SessionUpdate: TypeAlias = Annotated[
+    UserMessageChunkSessionUpdate
+    | UserMessageSessionUpdate
+    | AgentMessageChunkSessionUpdate
+    | AgentMessageSessionUpdate
+    | AgentThoughtChunkSessionUpdate
+    | AgentThoughtSessionUpdate
+    | StateUpdateSessionUpdate
+    | ToolCallContentChunkSessionUpdate
+    | ToolCallUpdateSessionUpdate
+    | TerminalUpdateSessionUpdate
+    | TerminalOutputChunkSessionUpdate
+    | PlanUpdateSessionUpdate
+    | PlanRemovedSessionUpdate
+    | AvailableCommandsUpdateSessionUpdate
+    | ConfigOptionUpdateSessionUpdate
+    | SessionInfoUpdateSessionUpdate
+    | UsageUpdateSessionUpdate
+    | NoticeSessionUpdate
+    | CompactionUpdateSessionUpdate
+    | CompactionSummaryChunkSessionUpdate
+    | SubagentUpdateSessionUpdate
+    | SessionMessageSessionUpdate
+    | SessionMessageChunkSessionUpdate
+    | UnknownSessionUpdate,
+    Arms("session_update", declared=True),
+]
 
 
 class UpdateSessionNotification(WithMeta):
@@ -1556,7 +1685,13 @@ ExtNotification: TypeAlias = Any
 
 class AgentNotification(Wire):
     method: str
-    params: UpdateSessionNotification | CompleteElicitationNotification | AuthStatusUpdateNotification | ExtNotification | None = None
+    params: (
+        UpdateSessionNotification
+        | CompleteElicitationNotification
+        | AuthStatusUpdateNotification
+        | ExtNotification
+        | None
+    ) = None
 
 
 class TerminalAuthCapabilities(WithMeta):
@@ -1660,9 +1795,9 @@ class UnknownMcpServer(Unknown):
     type: str
 
 
-McpServer: TypeAlias = Annotated[HttpMcpServer | AcpMcpServer | StdioMcpServer | UnknownMcpServer, Arms("type", declared=True)]
-
-
+McpServer: TypeAlias = Annotated[
+    HttpMcpServer | AcpMcpServer | StdioMcpServer | UnknownMcpServer, Arms("type", declared=True)
+]
 SystemPromptMode: TypeAlias = Annotated[Literal["append", "override"] | str, Open()]
 
 
@@ -1673,7 +1808,9 @@ class SystemPrompt(WithMeta):
 
 class NewSessionRequest(WithMeta):
     cwd: AbsolutePath
-    additional_directories: Annotated[list[AbsolutePath], NULL_IS_EMPTY_LIST] = Field(default_factory=list[AbsolutePath])
+    additional_directories: Annotated[list[AbsolutePath], NULL_IS_EMPTY_LIST] = Field(
+        default_factory=list[AbsolutePath]
+    )
     mcp_servers: Annotated[list[McpServer], NULL_IS_EMPTY_LIST] = Field(default_factory=list[McpServer])
     system_prompt: Annotated[SystemPrompt | None, UNSTABLE] = None
 
@@ -1694,7 +1831,9 @@ class DeleteSessionRequest(WithMeta):
 class ForkSessionRequest(WithMeta):
     session_id: SessionId
     cwd: AbsolutePath
-    additional_directories: Annotated[list[AbsolutePath], NULL_IS_EMPTY_LIST] = Field(default_factory=list[AbsolutePath])
+    additional_directories: Annotated[list[AbsolutePath], NULL_IS_EMPTY_LIST] = Field(
+        default_factory=list[AbsolutePath]
+    )
     mcp_servers: Annotated[list[McpServer], NULL_IS_EMPTY_LIST] = Field(default_factory=list[McpServer])
     system_prompt: SystemPrompt | None = None
 
@@ -1735,7 +1874,9 @@ ReplayFrom: TypeAlias = Annotated[StartReplayFrom | UnknownReplayFrom, Arms("typ
 class ResumeSessionRequest(WithMeta):
     session_id: SessionId
     cwd: AbsolutePath
-    additional_directories: Annotated[list[AbsolutePath], NULL_IS_EMPTY_LIST] = Field(default_factory=list[AbsolutePath])
+    additional_directories: Annotated[list[AbsolutePath], NULL_IS_EMPTY_LIST] = Field(
+        default_factory=list[AbsolutePath]
+    )
     mcp_servers: Annotated[list[McpServer], NULL_IS_EMPTY_LIST] = Field(default_factory=list[McpServer])
     replay_from: ReplayFrom | None = None
     system_prompt: Annotated[SystemPrompt | None, UNSTABLE] = None
@@ -1777,7 +1918,12 @@ class UnknownSetSessionConfigOptionRequest(Unknown, SetSessionConfigOptionReques
     value: Any
 
 
-SetSessionConfigOptionRequest.seal(Arms("type", declared=True), IdSetSessionConfigOptionRequest, BooleanSetSessionConfigOptionRequest, UnknownSetSessionConfigOptionRequest)
+SetSessionConfigOptionRequest.seal(
+    Arms("type", declared=True),
+    IdSetSessionConfigOptionRequest,
+    BooleanSetSessionConfigOptionRequest,
+    UnknownSetSessionConfigOptionRequest,
+)
 
 
 class PromptRequest(WithMeta):
@@ -1788,7 +1934,31 @@ class PromptRequest(WithMeta):
 class ClientRequest(Wire):
     id: RequestId
     method: str
-    params: InitializeRequest | LoginAuthRequest | ListProvidersRequest | SetProviderRequest | DisableProviderRequest | LogoutAuthRequest | AuthStatusRequest | NewSessionRequest | ListSessionsRequest | DeleteSessionRequest | ForkSessionRequest | ArchiveSessionRequest | UnarchiveSessionRequest | SessionStatusRequest | SetSessionTitleRequest | ResumeSessionRequest | CloseSessionRequest | CancelToolCallRequest | CancelTerminalRequest | SetSessionConfigOptionRequest | PromptRequest | ExtRequest | None = None
+    params: (
+        InitializeRequest
+        | LoginAuthRequest
+        | ListProvidersRequest
+        | SetProviderRequest
+        | DisableProviderRequest
+        | LogoutAuthRequest
+        | AuthStatusRequest
+        | NewSessionRequest
+        | ListSessionsRequest
+        | DeleteSessionRequest
+        | ForkSessionRequest
+        | ArchiveSessionRequest
+        | UnarchiveSessionRequest
+        | SessionStatusRequest
+        | SetSessionTitleRequest
+        | ResumeSessionRequest
+        | CloseSessionRequest
+        | CancelToolCallRequest
+        | CancelTerminalRequest
+        | SetSessionConfigOptionRequest
+        | PromptRequest
+        | ExtRequest
+        | None
+    ) = None
 
 
 class CancelledPermissionOutcome(WithMeta):
@@ -1813,7 +1983,10 @@ class UnknownRequestPermissionOutcome(Unknown):
     outcome: str
 
 
-RequestPermissionOutcome: TypeAlias = Annotated[CancelledRequestPermissionOutcome | SelectedRequestPermissionOutcome | UnknownRequestPermissionOutcome, Arms("outcome", declared=True)]
+RequestPermissionOutcome: TypeAlias = Annotated[
+    CancelledRequestPermissionOutcome | SelectedRequestPermissionOutcome | UnknownRequestPermissionOutcome,
+    Arms("outcome", declared=True),
+]
 
 
 class RequestPermissionResponse(WithMeta):
@@ -1850,7 +2023,13 @@ class UnknownCreateElicitationResponse(Unknown, CreateElicitationResponse):
     action: str
 
 
-CreateElicitationResponse.seal(Arms("action", declared=True), AcceptCreateElicitationResponse, DeclineCreateElicitationResponse, CancelCreateElicitationResponse, UnknownCreateElicitationResponse)
+CreateElicitationResponse.seal(
+    Arms("action", declared=True),
+    AcceptCreateElicitationResponse,
+    DeclineCreateElicitationResponse,
+    CancelCreateElicitationResponse,
+    UnknownCreateElicitationResponse,
+)
 
 
 class McpError(Wire):
@@ -1954,38 +2133,216 @@ class ProxyNotification(Wire):
 
 
 CANCEL_REQUEST: Method[CancelRequestNotification, None] = Method("$/cancel_request", "both", CancelRequestNotification)
-AUTH_LOGIN: Method[LoginAuthRequest, LoginAuthResponse] = Method("auth/login", "agent", LoginAuthRequest, LoginAuthResponse)
-AUTH_LOGOUT: Method[LogoutAuthRequest, LogoutAuthResponse] = Method("auth/logout", "agent", LogoutAuthRequest, LogoutAuthResponse)
-AUTH_STATUS: Method[AuthStatusRequest, AuthStatusResponse] = Method("auth/status", "agent", AuthStatusRequest, AuthStatusResponse, needs="auth.status", stable=False)
-AUTH_STATUS_UPDATE: Method[AuthStatusUpdateNotification, None] = Method("auth/status_update", "client", AuthStatusUpdateNotification, stable=False)
-ELICITATION_COMPLETE: Method[CompleteElicitationNotification, None] = Method("elicitation/complete", "client", CompleteElicitationNotification, needs="elicitation.url")
-ELICITATION_CREATE: Method[CreateElicitationRequest, CreateElicitationResponse] = Method("elicitation/create", "client", CreateElicitationRequest, CreateElicitationResponse, needs="elicitation")
-INITIALIZE: Method[InitializeRequest, InitializeResponse] = Method("initialize", "agent", InitializeRequest, InitializeResponse)
-MCP_MESSAGE_NOTIFICATION: Method[MessageMcpNotification, None] = Method("mcp/message", "agent", MessageMcpNotification, stable=False)
-MCP_MESSAGE: Method[MessageMcpRequest, MessageMcpResponse] = Method("mcp/message", "client", MessageMcpRequest, MessageMcpResponse, stable=False)
-PROVIDERS_DISABLE: Method[DisableProviderRequest, DisableProviderResponse] = Method("providers/disable", "agent", DisableProviderRequest, DisableProviderResponse, needs="providers", stable=False)
-PROVIDERS_LIST: Method[ListProvidersRequest, ListProvidersResponse] = Method("providers/list", "agent", ListProvidersRequest, ListProvidersResponse, needs="providers", stable=False)
-PROVIDERS_SET: Method[SetProviderRequest, SetProviderResponse] = Method("providers/set", "agent", SetProviderRequest, SetProviderResponse, needs="providers", stable=False)
-PROXY_INITIALIZE: Method[InitializeProxyRequest, InitializeProxyResponse] = Method("proxy/initialize", "proxy", InitializeProxyRequest, InitializeProxyResponse, stable=False)
-PROXY_SUCCESSOR: Method[ProxySuccessorRequest, ProxySuccessorResponse] = Method("proxy/successor", "proxy", ProxySuccessorRequest, ProxySuccessorResponse, stable=False)
-PROXY_SUCCESSOR_NOTIFICATION: Method[ProxySuccessorNotification, None] = Method("proxy/successor", "proxy", ProxySuccessorNotification, stable=False)
-SESSION_ARCHIVE: Method[ArchiveSessionRequest, ArchiveSessionResponse] = Method("session/archive", "agent", ArchiveSessionRequest, ArchiveSessionResponse, needs="session.archive", stable=False)
-SESSION_CANCEL: Method[CancelSessionNotification, None] = Method("session/cancel", "agent", CancelSessionNotification, needs="session")
-SESSION_CLOSE: Method[CloseSessionRequest, CloseSessionResponse] = Method("session/close", "agent", CloseSessionRequest, CloseSessionResponse, needs="session")
-SESSION_DELETE: Method[DeleteSessionRequest, DeleteSessionResponse] = Method("session/delete", "agent", DeleteSessionRequest, DeleteSessionResponse, needs="session.delete")
-SESSION_FORK: Method[ForkSessionRequest, ForkSessionResponse] = Method("session/fork", "agent", ForkSessionRequest, ForkSessionResponse, needs="session.fork", stable=False)
-SESSION_LIST: Method[ListSessionsRequest, ListSessionsResponse] = Method("session/list", "agent", ListSessionsRequest, ListSessionsResponse, needs="session")
-SESSION_NEW: Method[NewSessionRequest, NewSessionResponse] = Method("session/new", "agent", NewSessionRequest, NewSessionResponse, needs="session")
-SESSION_PROMPT: Method[PromptRequest, PromptResponse] = Method("session/prompt", "agent", PromptRequest, PromptResponse, needs="session")
-SESSION_REQUEST_PERMISSION: Method[RequestPermissionRequest, RequestPermissionResponse] = Method("session/request_permission", "client", RequestPermissionRequest, RequestPermissionResponse)
-SESSION_RESUME: Method[ResumeSessionRequest, ResumeSessionResponse] = Method("session/resume", "agent", ResumeSessionRequest, ResumeSessionResponse, needs="session")
-SESSION_SET_CONFIG_OPTION: Method[SetSessionConfigOptionRequest, SetSessionConfigOptionResponse] = Method("session/set_config_option", "agent", SetSessionConfigOptionRequest, SetSessionConfigOptionResponse, needs="session")
-SESSION_SET_TITLE: Method[SetSessionTitleRequest, SetSessionTitleResponse] = Method("session/set_title", "agent", SetSessionTitleRequest, SetSessionTitleResponse, needs="session.title", stable=False)
-SESSION_STATUS: Method[SessionStatusRequest, SessionStatusResponse] = Method("session/status", "agent", SessionStatusRequest, SessionStatusResponse, needs="session.status", stable=False)
-SESSION_UNARCHIVE: Method[UnarchiveSessionRequest, UnarchiveSessionResponse] = Method("session/unarchive", "agent", UnarchiveSessionRequest, UnarchiveSessionResponse, needs="session.archive", stable=False)
+AUTH_LOGIN: Method[LoginAuthRequest, LoginAuthResponse] = Method(
+    "auth/login", "agent", LoginAuthRequest, LoginAuthResponse
+)
+AUTH_LOGOUT: Method[LogoutAuthRequest, LogoutAuthResponse] = Method(
+    "auth/logout", "agent", LogoutAuthRequest, LogoutAuthResponse
+)
+AUTH_STATUS: Method[AuthStatusRequest, AuthStatusResponse] = Method(
+    "auth/status", "agent", AuthStatusRequest, AuthStatusResponse, needs="auth.status", stable=False
+)
+AUTH_STATUS_UPDATE: Method[AuthStatusUpdateNotification, None] = Method(
+    "auth/status_update", "client", AuthStatusUpdateNotification, stable=False
+)
+ELICITATION_COMPLETE: Method[CompleteElicitationNotification, None] = Method(
+    "elicitation/complete", "client", CompleteElicitationNotification, needs="elicitation.url"
+)
+ELICITATION_CREATE: Method[CreateElicitationRequest, CreateElicitationResponse] = Method(
+    "elicitation/create", "client", CreateElicitationRequest, CreateElicitationResponse, needs="elicitation"
+)
+INITIALIZE: Method[InitializeRequest, InitializeResponse] = Method(
+    "initialize", "agent", InitializeRequest, InitializeResponse
+)
+MCP_MESSAGE_NOTIFICATION: Method[MessageMcpNotification, None] = Method(
+    "mcp/message", "agent", MessageMcpNotification, stable=False
+)
+MCP_MESSAGE: Method[MessageMcpRequest, MessageMcpResponse] = Method(
+    "mcp/message", "client", MessageMcpRequest, MessageMcpResponse, stable=False
+)
+PROVIDERS_DISABLE: Method[DisableProviderRequest, DisableProviderResponse] = Method(
+    "providers/disable", "agent", DisableProviderRequest, DisableProviderResponse, needs="providers", stable=False
+)
+PROVIDERS_LIST: Method[ListProvidersRequest, ListProvidersResponse] = Method(
+    "providers/list", "agent", ListProvidersRequest, ListProvidersResponse, needs="providers", stable=False
+)
+PROVIDERS_SET: Method[SetProviderRequest, SetProviderResponse] = Method(
+    "providers/set", "agent", SetProviderRequest, SetProviderResponse, needs="providers", stable=False
+)
+PROXY_INITIALIZE: Method[InitializeProxyRequest, InitializeProxyResponse] = Method(
+    "proxy/initialize", "proxy", InitializeProxyRequest, InitializeProxyResponse, stable=False
+)
+PROXY_SUCCESSOR: Method[ProxySuccessorRequest, ProxySuccessorResponse] = Method(
+    "proxy/successor", "proxy", ProxySuccessorRequest, ProxySuccessorResponse, stable=False
+)
+PROXY_SUCCESSOR_NOTIFICATION: Method[ProxySuccessorNotification, None] = Method(
+    "proxy/successor", "proxy", ProxySuccessorNotification, stable=False
+)
+SESSION_ARCHIVE: Method[ArchiveSessionRequest, ArchiveSessionResponse] = Method(
+    "session/archive", "agent", ArchiveSessionRequest, ArchiveSessionResponse, needs="session.archive", stable=False
+)
+SESSION_CANCEL: Method[CancelSessionNotification, None] = Method(
+    "session/cancel", "agent", CancelSessionNotification, needs="session"
+)
+SESSION_CLOSE: Method[CloseSessionRequest, CloseSessionResponse] = Method(
+    "session/close", "agent", CloseSessionRequest, CloseSessionResponse, needs="session"
+)
+SESSION_DELETE: Method[DeleteSessionRequest, DeleteSessionResponse] = Method(
+    "session/delete", "agent", DeleteSessionRequest, DeleteSessionResponse, needs="session.delete"
+)
+SESSION_FORK: Method[ForkSessionRequest, ForkSessionResponse] = Method(
+    "session/fork", "agent", ForkSessionRequest, ForkSessionResponse, needs="session.fork", stable=False
+)
+SESSION_LIST: Method[ListSessionsRequest, ListSessionsResponse] = Method(
+    "session/list", "agent", ListSessionsRequest, ListSessionsResponse, needs="session"
+)
+SESSION_NEW: Method[NewSessionRequest, NewSessionResponse] = Method(
+    "session/new", "agent", NewSessionRequest, NewSessionResponse, needs="session"
+)
+SESSION_PROMPT: Method[PromptRequest, PromptResponse] = Method(
+    "session/prompt", "agent", PromptRequest, PromptResponse, needs="session"
+)
+SESSION_REQUEST_PERMISSION: Method[RequestPermissionRequest, RequestPermissionResponse] = Method(
+    "session/request_permission", "client", RequestPermissionRequest, RequestPermissionResponse
+)
+SESSION_RESUME: Method[ResumeSessionRequest, ResumeSessionResponse] = Method(
+    "session/resume", "agent", ResumeSessionRequest, ResumeSessionResponse, needs="session"
+)
+SESSION_SET_CONFIG_OPTION: Method[SetSessionConfigOptionRequest, SetSessionConfigOptionResponse] = Method(
+    "session/set_config_option", "agent", SetSessionConfigOptionRequest, SetSessionConfigOptionResponse, needs="session"
+)
+SESSION_SET_TITLE: Method[SetSessionTitleRequest, SetSessionTitleResponse] = Method(
+    "session/set_title", "agent", SetSessionTitleRequest, SetSessionTitleResponse, needs="session.title", stable=False
+)
+SESSION_STATUS: Method[SessionStatusRequest, SessionStatusResponse] = Method(
+    "session/status", "agent", SessionStatusRequest, SessionStatusResponse, needs="session.status", stable=False
+)
+SESSION_UNARCHIVE: Method[UnarchiveSessionRequest, UnarchiveSessionResponse] = Method(
+    "session/unarchive",
+    "agent",
+    UnarchiveSessionRequest,
+    UnarchiveSessionResponse,
+    needs="session.archive",
+    stable=False,
+)
 SESSION_UPDATE: Method[UpdateSessionNotification, None] = Method("session/update", "client", UpdateSessionNotification)
-TERMINAL_CANCEL: Method[CancelTerminalRequest, CancelTerminalResponse] = Method("terminal/cancel", "agent", CancelTerminalRequest, CancelTerminalResponse, needs="session")
-TOOL_CALL_CANCEL: Method[CancelToolCallRequest, CancelToolCallResponse] = Method("tool_call/cancel", "agent", CancelToolCallRequest, CancelToolCallResponse, needs="session")
-METHODS: tuple[Method[Any, Any], ...] = (CANCEL_REQUEST, AUTH_LOGIN, AUTH_LOGOUT, AUTH_STATUS, AUTH_STATUS_UPDATE, ELICITATION_COMPLETE, ELICITATION_CREATE, INITIALIZE, MCP_MESSAGE_NOTIFICATION, MCP_MESSAGE, PROVIDERS_DISABLE, PROVIDERS_LIST, PROVIDERS_SET, PROXY_INITIALIZE, PROXY_SUCCESSOR, PROXY_SUCCESSOR_NOTIFICATION, SESSION_ARCHIVE, SESSION_CANCEL, SESSION_CLOSE, SESSION_DELETE, SESSION_FORK, SESSION_LIST, SESSION_NEW, SESSION_PROMPT, SESSION_REQUEST_PERMISSION, SESSION_RESUME, SESSION_SET_CONFIG_OPTION, SESSION_SET_TITLE, SESSION_STATUS, SESSION_UNARCHIVE, SESSION_UPDATE, TERMINAL_CANCEL, TOOL_CALL_CANCEL)
-
-UNSTABLE_NAMES: frozenset[str] = frozenset(["AcpMcpServer", "ArchiveSessionRequest", "ArchiveSessionResponse", "AuthAccount", "AuthState", "AuthStatusCapabilities", "AuthStatusRequest", "AuthStatusResponse", "AuthStatusUpdateNotification", "BackgroundSubagent", "DisableProviderRequest", "DisableProviderResponse", "FilePlanUpdateContent", "ForkSessionRequest", "ForkSessionResponse", "InitializeProxyRequest", "InitializeProxyResponse", "ListProvidersRequest", "ListProvidersResponse", "LlmProtocol", "MarkdownPlanUpdateContent", "McpAcpCapabilities", "McpError", "McpRequestId", "McpServerAcp", "McpServerAcpId", "MessageMcpNotification", "MessageMcpRequest", "MessageMcpResponse", "PlanFile", "PlanMarkdown", "PlanRemoved", "PlanRemovedSessionUpdate", "ProviderCurrentConfig", "ProviderId", "ProviderInfo", "ProvidersCapabilities", "ProxyNotification", "ProxyRequest", "ProxyResponse", "ProxySuccessorNotification", "ProxySuccessorRequest", "ProxySuccessorResponse", "SessionArchiveCapabilities", "SessionArchiveFilter", "SessionCancelCapabilities", "SessionForkCapabilities", "SessionMessage", "SessionMessageChunk", "SessionMessageChunkSessionUpdate", "SessionMessageSessionUpdate", "SessionStatus", "SessionStatusCapabilities", "SessionStatusRequest", "SessionStatusResponse", "SessionSystemPromptCapabilities", "SessionSystemPromptModeCapabilities", "SessionSystemPromptOverrideCapabilities", "SessionTitleCapabilities", "SetProviderRequest", "SetProviderResponse", "SetSessionTitleRequest", "SetSessionTitleResponse", "SubagentBackgroundWork", "SubagentSessionCapabilities", "SubagentUpdate", "SubagentUpdateSessionUpdate", "SystemPrompt", "SystemPromptMode", "UnarchiveSessionRequest", "UnarchiveSessionResponse", "UnknownStateUpdate", "UnknownStateUpdateArm", "UnknownStateUpdateSessionUpdate", "Usage"])
+TERMINAL_CANCEL: Method[CancelTerminalRequest, CancelTerminalResponse] = Method(
+    "terminal/cancel", "agent", CancelTerminalRequest, CancelTerminalResponse, needs="session"
+)
+TOOL_CALL_CANCEL: Method[CancelToolCallRequest, CancelToolCallResponse] = Method(
+    "tool_call/cancel", "agent", CancelToolCallRequest, CancelToolCallResponse, needs="session"
+)
+METHODS: tuple[Method[Any, Any], ...] = (
+    CANCEL_REQUEST,
+    AUTH_LOGIN,
+    AUTH_LOGOUT,
+    AUTH_STATUS,
+    AUTH_STATUS_UPDATE,
+    ELICITATION_COMPLETE,
+    ELICITATION_CREATE,
+    INITIALIZE,
+    MCP_MESSAGE_NOTIFICATION,
+    MCP_MESSAGE,
+    PROVIDERS_DISABLE,
+    PROVIDERS_LIST,
+    PROVIDERS_SET,
+    PROXY_INITIALIZE,
+    PROXY_SUCCESSOR,
+    PROXY_SUCCESSOR_NOTIFICATION,
+    SESSION_ARCHIVE,
+    SESSION_CANCEL,
+    SESSION_CLOSE,
+    SESSION_DELETE,
+    SESSION_FORK,
+    SESSION_LIST,
+    SESSION_NEW,
+    SESSION_PROMPT,
+    SESSION_REQUEST_PERMISSION,
+    SESSION_RESUME,
+    SESSION_SET_CONFIG_OPTION,
+    SESSION_SET_TITLE,
+    SESSION_STATUS,
+    SESSION_UNARCHIVE,
+    SESSION_UPDATE,
+    TERMINAL_CANCEL,
+    TOOL_CALL_CANCEL,
+)
+UNSTABLE_NAMES: frozenset[str] = frozenset(
+    [
+        "AcpMcpServer",
+        "ArchiveSessionRequest",
+        "ArchiveSessionResponse",
+        "AuthAccount",
+        "AuthState",
+        "AuthStatusCapabilities",
+        "AuthStatusRequest",
+        "AuthStatusResponse",
+        "AuthStatusUpdateNotification",
+        "BackgroundSubagent",
+        "DisableProviderRequest",
+        "DisableProviderResponse",
+        "FilePlanUpdateContent",
+        "ForkSessionRequest",
+        "ForkSessionResponse",
+        "InitializeProxyRequest",
+        "InitializeProxyResponse",
+        "ListProvidersRequest",
+        "ListProvidersResponse",
+        "LlmProtocol",
+        "MarkdownPlanUpdateContent",
+        "McpAcpCapabilities",
+        "McpError",
+        "McpRequestId",
+        "McpServerAcp",
+        "McpServerAcpId",
+        "MessageMcpNotification",
+        "MessageMcpRequest",
+        "MessageMcpResponse",
+        "PlanFile",
+        "PlanMarkdown",
+        "PlanRemoved",
+        "PlanRemovedSessionUpdate",
+        "ProviderCurrentConfig",
+        "ProviderId",
+        "ProviderInfo",
+        "ProvidersCapabilities",
+        "ProxyNotification",
+        "ProxyRequest",
+        "ProxyResponse",
+        "ProxySuccessorNotification",
+        "ProxySuccessorRequest",
+        "ProxySuccessorResponse",
+        "SessionArchiveCapabilities",
+        "SessionArchiveFilter",
+        "SessionCancelCapabilities",
+        "SessionForkCapabilities",
+        "SessionMessage",
+        "SessionMessageChunk",
+        "SessionMessageChunkSessionUpdate",
+        "SessionMessageSessionUpdate",
+        "SessionStatus",
+        "SessionStatusCapabilities",
+        "SessionStatusRequest",
+        "SessionStatusResponse",
+        "SessionSystemPromptCapabilities",
+        "SessionSystemPromptModeCapabilities",
+        "SessionSystemPromptOverrideCapabilities",
+        "SessionTitleCapabilities",
+        "SetProviderRequest",
+        "SetProviderResponse",
+        "SetSessionTitleRequest",
+        "SetSessionTitleResponse",
+        "SubagentBackgroundWork",
+        "SubagentSessionCapabilities",
+        "SubagentUpdate",
+        "SubagentUpdateSessionUpdate",
+        "SystemPrompt",
+        "SystemPromptMode",
+        "UnarchiveSessionRequest",
+        "UnarchiveSessionResponse",
+        "UnknownStateUpdate",
+        "UnknownStateUpdateArm",
+        "UnknownStateUpdateSessionUpdate",
+        "Usage",
+    ]
+)

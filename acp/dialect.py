@@ -1,0 +1,48 @@
+"""The versions of the protocol that we speak, and how two sides agree on one.
+
+A `Dialect` turns updates into one version's wire and back; everything above it speaks `acp.updates` only. This
+is the one file that knows them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .errors import NegotiationError
+from .methods import Method
+from .updates import Update
+from .v1 import dialect as v1
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One version's words: `decode` is the inverse of `encode` for all that the version can say.
+
+    `encode` gives the bodies of `session/update` that say an update; none where the version has no such word.
+    `methods` are the version's by name, the unstable ones too (`Method.stable`).
+    """
+
+    version: int
+    methods: Mapping[str, Method[Any, Any]]
+    encode: Callable[[Update], Iterable[Any]]
+    decode: Callable[[Any], Update]
+
+
+V1: Final = Dialect(v1.VERSION, v1.METHODS, v1.encode, v1.decode)
+DIALECTS: Final[Mapping[int, Dialect]] = {V1.version: V1}
+"""What we speak, by version. v2 joins here."""
+
+
+def negotiate(requested: int, dialects: Mapping[int, Dialect] = DIALECTS) -> Dialect:
+    """The agent's answer to `initialize`: the version asked for, otherwise our latest (v1 initialization)."""
+    return dialects.get(requested) or dialects[max(dialects)]
+
+
+def agreed(answered: int, dialects: Mapping[int, Dialect] = DIALECTS) -> Dialect:
+    """The client's side: the dialect of the version that the agent chose; `NegotiationError` if we lack it."""
+    if answered not in dialects:
+        ours = ", ".join(str(version) for version in sorted(dialects))
+        raise NegotiationError(f"the agent chose protocol version {answered}; this client speaks {ours}")
+    return dialects[answered]
