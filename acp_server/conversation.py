@@ -8,7 +8,7 @@ left out.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from .model import Assistant, Message, ModelInfo, System, ToolResult, ToolSpec, Usage, User
@@ -66,45 +66,57 @@ class Conversation:
             # Bounded, for one odd count must not make everything fit or nothing.
             self._bytes_per_token = min(6.0, max(0.8, self._shown_bytes / usage.input))
 
+    def check(self, prompt: str, info: ModelInfo, tools: Sequence[ToolSpec]) -> None:
+        """Raise `ContextFull` if a prompt could not be shown even with nothing before it. Changes nothing."""
+        self._within(self._fixed(tools) + _bytes(User(prompt)), info)
+
     def fit(self, info: ModelInfo, tools: Sequence[ToolSpec]) -> list[Message]:
         """The messages to show, leaving room for an answer. Raises `ContextFull`."""
-        room = info.context_size - reserve(info)
-        fixed = _bytes(self.system) + sum(_spec_bytes(tool) for tool in tools)
-        rate = self._bytes_per_token or info.bytes_per_token
-
-        def needed() -> int:
-            return int((fixed + sum(map(_bytes, self.messages[self._first :]))) / rate)
-
-        if needed() > room:
+        room = (info.context_size - reserve(info)) * self._rate(info)
+        total = self._fixed(tools) + sum(map(_bytes, self.messages[self._first :]))
+        if total > room:
             # Below the limit by a quarter: the prefix changes once now and not again at the next step.
-            self._prune(lambda: needed() > room * 3 // 4)
-            while needed() > room and self._drop_oldest_turn():
-                pass
-        if (total := needed()) > room:
-            raise ContextFull(total, room)
-        self._shown_bytes = fixed + sum(map(_bytes, self.messages[self._first :]))
+            total -= self._prune(total - room * 3 / 4)
+            while total > room and (freed := self._drop_oldest_turn()):
+                total -= freed
+        self._within(total, info)
+        self._shown_bytes = total
         note = [System(LEFT_OUT)] if self._first and not info.compact else []
         return [self.system, *note, *self.messages[self._first :]]
 
-    def _prune(self, too_much: Callable[[], bool]) -> None:
+    def _fixed(self, tools: Sequence[ToolSpec]) -> int:
+        return _bytes(self.system) + sum(map(_spec_bytes, tools))
+
+    def _rate(self, info: ModelInfo) -> float:
+        return self._bytes_per_token or info.bytes_per_token
+
+    def _within(self, total: int, info: ModelInfo) -> None:
+        needed, room = int(total / self._rate(info)), info.context_size - reserve(info)
+        if needed > room:
+            raise ContextFull(needed, room)
+
+    def _prune(self, wanted: float) -> int:
+        """Leave out the oldest results until that many bytes are freed, sparing the last step's; the bytes freed."""
+        freed = 0
         last_step = max((i for i, m in enumerate(self.messages) if isinstance(m, Assistant)), default=0)
         for i in range(self._first, last_step):
-            if not too_much():
-                return
+            if freed >= wanted:
+                break
             message = self.messages[i]
             if isinstance(message, ToolResult) and len(message.text) > len(PLACEHOLDER):
                 self.messages[i] = replace(message, text=PLACEHOLDER)
+                freed += _bytes(message) - _bytes(self.messages[i])
+        return freed
 
-    def _drop_oldest_turn(self) -> bool:
-        """Leave out the oldest turn that is still shown; never the current one."""
-        later = (
-            i for i in range(self._first + 1, self._turn_began + 1) if isinstance(self.messages[i], User)
-        )
-        following = next(later, None)
+    def _drop_oldest_turn(self) -> int:
+        """Show the oldest turn no longer, unless it is the current one; the bytes freed."""
+        later = range(self._first + 1, self._turn_began + 1)
+        following = next((i for i in later if isinstance(self.messages[i], User)), None)
         if following is None:
-            return False
+            return 0
+        freed = sum(map(_bytes, self.messages[self._first : following]))
         self._first = following
-        return True
+        return freed
 
     def __repr__(self) -> str:
         return f"<Conversation of {len(self.messages)} messages, shown from {self._first}>"

@@ -102,9 +102,9 @@ class Turn:
     async def run(self, prompt: str) -> TurnEnd:
         """Take the turn. Raises `TurnFailed` and `PromptTooLong`. When cancelled, it has tidied up."""
         conversation = self._parts.conversation
+        self._check_room(prompt)
         conversation.begin(prompt)
         try:
-            self._check_room()
             for _ in range(self._parts.max_steps):
                 if (reason := await self._take_step()) is not None:
                     return reason
@@ -115,7 +115,7 @@ class Turn:
         except ContextFull as full:
             await self._tell(f"This conversation no longer fits the model's context window ({full}).")
             return "max_tokens"
-        except (PromptTooLong, AcpError):
+        except AcpError:
             await self._settle(failed=True)
             conversation.abandon_turn()
             raise
@@ -133,9 +133,7 @@ class Turn:
         parts = self._parts
         messages = parts.conversation.fit(parts.info, parts.tools.specs)
         self._step = step = Step()
-        stop = await speak(
-            parts.model, messages, parts.tools.specs, parts.sampling, step, self._chunks, parts.group
-        )
+        stop = await speak(parts.model, messages, parts.tools.specs, parts.sampling, step, self._chunks, parts.group)
         self.spent.add(stop)
         parts.conversation.counted(stop.usage)
         if stop.usage.input:
@@ -192,13 +190,14 @@ class Turn:
 
     # Ends -----------------------------------------------------------------------------------------
 
-    def _check_room(self) -> None:
+    def _check_room(self, prompt: str) -> None:
+        parts = self._parts
         try:
-            self._parts.conversation.fit(self._parts.info, self._parts.tools.specs)
+            parts.conversation.check(prompt, parts.info, parts.tools.specs)
         except ContextFull as full:
             raise PromptTooLong(
                 f"The prompt is too long: about {full.needed:,} tokens, "
-                f"and {self._parts.info.name} has room for {full.available:,}."
+                f"and {parts.info.name} has room for {full.available:,}."
             ) from full
 
     async def _failed(self, error: Exception) -> TurnFailed:
@@ -208,9 +207,7 @@ class Turn:
         else:
             reference = uuid.uuid4().hex[:8]
             log.error("turn %s failed (%s)", self.id, reference, exc_info=error)
-            text = (
-                f"The model failed unexpectedly ({type(error).__name__}; see {reference} in the agent's log)."
-            )
+            text = f"The model failed unexpectedly ({type(error).__name__}; see {reference} in the agent's log)."
         await self._settle(failed=True)
         self._parts.conversation.abandon_turn()
         await self._tell(text)
@@ -227,9 +224,7 @@ class Turn:
         if self._step is not None:
             step, self._step = self._step, None
             if step.text or not failed:
-                conversation.interrupt(
-                    "".join(step.text), "".join(step.thought), FAILED if failed else INTERRUPTED
-                )
+                conversation.interrupt("".join(step.text), "".join(step.thought), FAILED if failed else INTERRUPTED)
         if self._calls is not None:
             calls, self._calls = self._calls, None
             with anyio.move_on_after(2 * FAREWELL, shield=True):

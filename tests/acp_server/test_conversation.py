@@ -75,6 +75,16 @@ def test_a_prompt_that_cannot_fit_says_how_much_there_is_and_may_be() -> None:
     assert 280_000 < full.value.needed < 290_000
 
 
+def test_checking_a_prompt_that_is_too_long_leaves_the_history_as_it_was() -> None:
+    conversation = Conversation("s")
+    _turn(conversation, "one", "a" * 3000)
+    before = list(conversation.messages)
+    with pytest.raises(ContextFull):
+        conversation.check("x" * 1_000_000, SMALL, [])
+    assert conversation.messages == before
+    conversation.check("x", SMALL, [])
+
+
 def test_the_backends_count_corrects_the_estimate() -> None:
     conversation = Conversation("s")
     conversation.begin("x" * 4000)
