@@ -1,0 +1,37 @@
+"""Where a model runs and in which number format, decided once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from .config import ConfigError
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Placement:
+    device: torch.device
+    dtype: torch.dtype
+
+
+def place(device: str | None = None, dtype: str | None = None, *, parameters: int = 0) -> Placement:
+    """The device asked for, or the best there is (CUDA, MPS, CPU), and the dtype asked for, or the one that suits it.
+
+    Never float16: Laguna's late experts exceed its range. Accelerators take bfloat16. A CPU takes bfloat16 for a model
+    whose float32 weights would pass two GiB, where memory decides, and float32 below that, where bfloat16 only rounds.
+    Raises ConfigError for a device that is not there or a dtype that is not supported.
+    """
+    name = device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    kind = name.split(":")[0]
+    if kind not in ("cuda", "mps", "cpu"):
+        raise ConfigError(f"device {name!r} is not known; known are cuda, mps and cpu")
+    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
+        raise ConfigError(f"this machine, or this build of torch, has no {kind}")
+    if dtype is not None and dtype not in DTYPES:
+        raise ConfigError(f"dtype {dtype!r} is not supported; supported are {', '.join(DTYPES)}")
+    if dtype is None:
+        dtype = "float32" if kind == "cpu" and parameters * 4 < 2**31 else "bfloat16"
+    return Placement(torch.device(name), DTYPES[dtype])
