@@ -91,7 +91,7 @@ class _Choose:
 
     def arm_of(self, value: Any) -> str | None:
         if not isinstance(value, dict):
-            return self._arm_of_model(cast("type", type(value)))
+            return self._arm_of_model(type(cast("object", value)))
         given = cast("dict[str, Json]", value)
         tag = given.get(self._key)
         if isinstance(tag, str) and tag in self._named:

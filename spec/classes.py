@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from expressions import Schema, alternatives, expression, is_enum, pascal, properties, snake, target
 
@@ -116,7 +116,7 @@ class Module:
         tag = next((key for arm in arms for key in tags_of(arm)), None)
         declared = any("not" in arm for arm in arms)
         union = Union(tag, [], "oneOf" in schema and tag is None, declared)
-        inherited = schema.get("properties", {}).get(tag, {}) if tag else {}
+        inherited: Schema = schema.get("properties", {}).get(tag, {}) if tag else {}
         for arm in sorted(arms, key=lambda arm: "not" in arm):
             union.arms.append(self.write_arm(owner, arm, base, tag, inherited))
         if tag and not declared:
@@ -204,8 +204,10 @@ def is_object(arm: Schema) -> bool:
 def references(node: Any) -> list[str]:
     """The definitions that a schema mentions, in order."""
     if isinstance(node, list):
-        return [name for item in node for name in references(item)]
+        return [name for item in cast("list[Any]", node) for name in references(item)]
     if not isinstance(node, dict):
         return []
-    found = [node["$ref"].rpartition("/")[2]] if "$ref" in node else []
-    return found + [name for key, item in node.items() if key not in ("default", "not") for name in references(item)]
+    schema = cast("Schema", node)
+    found = [target(schema) or ""] if "$ref" in schema else []
+    below = [item for key, item in schema.items() if key not in ("default", "not")]
+    return found + [name for item in below for name in references(item)]

@@ -48,27 +48,30 @@ def wrap(line: str) -> str:
     if len(line) <= WIDTH:
         return line
     indent = line[: len(line) - len(line.lstrip())]
+    before, equals, value = line.partition(" = ")
+    if len(split(value, " | ")) > 1:
+        return f"{before}{equals}(\n{contents(indent + '    ', value)}\n{indent})"
     groups = brackets(line)
     fitting = [(start, end) for start, end in groups if start < WIDTH and len(line) - end < WIDTH]
     if not fitting:
-        name, union, default = re.fullmatch(r"( *\w+: )(.*?)((?: = \w+)?)", line).groups()
-        return f"{name}(\n{contents(indent + '    ', union)}\n{indent}){default}"
+        before, _, rest = line.partition(": ")
+        union, equals, default = rest.partition(" = ")
+        return f"{before}: (\n{contents(indent + '    ', union)}\n{indent}){equals}{default}"
     start, end = fitting[-1]
     head, inner, tail = line[: start + 1], line[start + 1 : end], line[end:]
     return f"{head}\n{contents(indent + '    ', inner)}\n{indent}{tail}"
 
 
-def contents(indent: str, inner: str) -> str:
+def contents(indent: str, inner: str, after: str = "") -> str:
     """What stands between two brackets: on one line if it fits, otherwise an item or an alternative a line."""
-    if len(indent + inner) <= WIDTH:
-        return indent + inner
+    if len(indent + inner + after) <= WIDTH:
+        return indent + inner + after
     items = split(inner, ", ")
     if len(items) == 1 and inner.startswith("["):
-        return f"{indent}[\n{contents(indent + '    ', inner[1:-1])}\n{indent}]"
+        return f"{indent}[\n{contents(indent + '    ', inner[1:-1])}\n{indent}]{after}"
     if len(items) == 1:
-        return "\n".join(indent + ("| " if at else "") + part for at, part in enumerate(split(inner, " | ")))
-    lines = [contents(indent, item) if len(indent + item) >= WIDTH else indent + item for item in items]
-    return "\n".join(line + "," for line in lines)
+        return "\n".join(indent + ("| " if at else "") + part for at, part in enumerate(split(inner, " | "))) + after
+    return "\n".join(contents(indent, item, ",") for item in items)
 
 
 def brackets(line: str) -> list[tuple[int, int]]:

@@ -1219,7 +1219,11 @@ class OtherStateUpdate(Unknown):
 
 
 StateUpdate: TypeAlias = Annotated[
-    RunningStateUpdateArm | IdleStateUpdateArm | RequiresActionStateUpdateArm | UnknownStateUpdateArm | OtherStateUpdate,
+    RunningStateUpdateArm
+    | IdleStateUpdateArm
+    | RequiresActionStateUpdateArm
+    | UnknownStateUpdateArm
+    | OtherStateUpdate,
     Arms("state", declared=True),
 ]
 

@@ -811,9 +811,9 @@ class SessionConfigSelectGroup(WithMeta):
     options: Annotated[Annotated[list[Annotated[SessionConfigSelectOption, SKIP]], MinLen(1)], EMPTY]
 
 
-SessionConfigSelectOptions: TypeAlias = Annotated[list[SessionConfigSelectOption], MinLen(1)] | Annotated[
-    list[SessionConfigSelectGroup], MinLen(1)
-]
+SessionConfigSelectOptions: TypeAlias = (
+    Annotated[list[SessionConfigSelectOption], MinLen(1)] | Annotated[list[SessionConfigSelectGroup], MinLen(1)]
+)
 
 
 class SessionConfigSelect(Wire):
@@ -1155,7 +1155,11 @@ class OtherStateUpdate(Unknown):
 
 
 StateUpdate: TypeAlias = Annotated[
-    RunningStateUpdateArm | IdleStateUpdateArm | RequiresActionStateUpdateArm | UnknownStateUpdateArm | OtherStateUpdate,
+    RunningStateUpdateArm
+    | IdleStateUpdateArm
+    | RequiresActionStateUpdateArm
+    | UnknownStateUpdateArm
+    | OtherStateUpdate,
     Arms("state", declared=True),
 ]
 
