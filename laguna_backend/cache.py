@@ -135,11 +135,10 @@ class KVCache:
         return torch.cat((past, *present), dim=1)
 
     def ring_in_order(self, store: Store, held: int, dtype: torch.dtype) -> Tensor:
-        """The ring's tokens, oldest first: [KV, held, D]."""
+        """A copy of the ring's tokens, oldest first: [KV, held, D]. A view would change when the chunk is written."""
         start = (self.length - held) % store.capacity
         until = min(held, store.capacity - start)
-        old = store.read(start, start + until, dtype)
-        return old if until == held else torch.cat((old, store.read(0, held - until, dtype)), dim=1)
+        return torch.cat((store.read(start, start + until, dtype), store.read(0, held - until, dtype)), dim=1)
 
     def rounded(self, store: Store, x: Tensor) -> Tensor:
         """x as it would come back from the store, for the part of a long chunk that the ring never holds."""
