@@ -18,9 +18,10 @@ import anyio
 from anyio.abc import TaskGroup
 
 from acp.errors import ConnectionClosed, RequestError
-from acp.updates import UNSET, BlockContent, Location, Plan, TextBlock, ToolCall, ToolCallUpdate, ToolContent
+from acp.updates import UNSET, BlockContent, Plan, TextBlock, ToolCall, ToolCallUpdate, ToolContent
 
 from .action import Action, Outcome, ToolProblem
+from .announcement import announcement
 from .chunks import Emit
 from .job import Job
 from .model import ToolResult, ToolSpec, ToolUse
@@ -130,8 +131,9 @@ class Calls:
         deadline = anyio.current_time() + GRACE
         for job in jobs:
             await job.stop(max(0.0, deadline - anyio.current_time()))
-        for n in sorted(self._open):
-            await self._fail(n, CANCELLED)
+        for n, call in sorted(self._open.items()):
+            # What a command had printed stays; for the others the text says why they failed.
+            await self._fail(n, CANCELLED, shown=() if call.shown else None)
 
     def result_texts(self) -> list[ToolResult]:
         """One result for each use; those that never ended are said to be cancelled."""
@@ -149,9 +151,7 @@ class Calls:
         """
         if use.problem is not None:
             self.malformed.add(n)
-            await self._announce(
-                n, ToolCall(self._id(n), use.name or "malformed call", name=use.name or None)
-            )
+            await self._announce(n, None)
             await self._fail(n, f"error: {use.problem}")
             return None
         try:
@@ -160,20 +160,18 @@ class Calls:
         except Exception as problem:
             if use.name not in {spec.name for spec in self._tools.specs}:
                 self.malformed.add(n)
-            await self._announce(
-                n, ToolCall(self._id(n), use.name, raw_input=dict(use.arguments), name=use.name)
-            )
+            await self._announce(n, None)
             await self._fail(n, _error(use, problem))
             return None
         if action.plan is None:
-            await self._announce(n, _announcement(self._id(n), use, action))
+            await self._announce(n, action)
         return action
 
     async def _may_run(self, n: int, action: Action) -> bool:
         permission = action.permission
         if permission is None or self._permissions.allows(permission):
             return True
-        call = _announcement(self._id(n), self._uses[n], action)
+        call = announcement(self._id(n), self._uses[n], action)
         try:
             chosen = await self._ask(call, self._permissions.options(permission))
         except RequestError as error:
@@ -210,7 +208,7 @@ class Calls:
             if not outcome.failed:
                 await self._emit(Plan(action.plan))
         elif outcome.failed and not outcome.content:
-            await self._fail(n, outcome.text, outcome)
+            await self._fail(n, outcome.text, outcome.raw_output)
         else:
             await self._end(n, outcome)
 
@@ -239,7 +237,8 @@ class Calls:
 
     # Ends -----------------------------------------------------------------------------------------
 
-    async def _announce(self, n: int, call: ToolCall) -> None:
+    async def _announce(self, n: int, action: Action | None) -> None:
+        call = announcement(self._id(n), self._uses[n], action)
         self._open[n] = _Open(self._uses[n], call.id)
         await self._emit(call)
 
@@ -258,12 +257,13 @@ class Calls:
             )
         )
 
-    async def _fail(self, n: int, text: str, outcome: Outcome | None = None) -> None:
+    async def _fail(
+        self, n: int, text: str, raw_output: Any = None, *, shown: tuple[ToolContent, ...] | None = None
+    ) -> None:
         """End a call with an error. The text is shown; a diff that was not made is shown no longer."""
-        locations: tuple[Location, ...] = outcome.locations if outcome else ()
-        raw = outcome.raw_output if outcome and outcome.raw_output is not None else {"error": text}
-        shown = (BlockContent(TextBlock(text)),)
-        await self._end(n, Outcome(text, shown, raw, failed=True, locations=locations))
+        raw = {"error": text} if raw_output is None else raw_output
+        content = (BlockContent(TextBlock(text)),) if shown is None else shown
+        await self._end(n, Outcome(text, content, raw, failed=True))
 
     # Jobs -----------------------------------------------------------------------------------------
 
@@ -291,19 +291,6 @@ class Calls:
 
     def _id(self, n: int) -> str:
         return f"{self._prefix}.{self._first + n}"
-
-
-def _announcement(id: str, use: ToolUse, action: Action) -> ToolCall:
-    return ToolCall(
-        id,
-        action.title,
-        action.kind,
-        content=action.content,
-        locations=action.locations,
-        raw_input=dict(use.arguments),
-        name=use.name,
-        meta={"tool_name": use.name},
-    )
 
 
 def _error(use: ToolUse, problem: Exception) -> str:
