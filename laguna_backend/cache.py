@@ -158,7 +158,9 @@ class KVCache:
         A ring that was never overwritten still holds everything; one that was can only stay where it is.
         """
         windows = [spec.window for spec in self.config.layers if spec.window is not None]
-        return 0 <= length <= self.length and (length == self.length or self.length < min(windows, default=self.length + 1))
+        return 0 <= length <= self.length and (
+            length == self.length or self.length < min(windows, default=self.length + 1)
+        )
 
     def rewind(self, length: int) -> None:
         """Forget the tokens from `length` on. Raises ValueError where `can_rewind` says no."""

@@ -126,9 +126,7 @@ class _Reader:
             if self.raw.get(flag):
                 raise ConfigError(f"{flag}=true is not a released Laguna's and is not supported")
         if self.raw.get("swa_attention_sink_enabled"):
-            raise ConfigError(
-                "swa_attention_sink_enabled=true is not supported: no released checkpoint has sinks"
-            )
+            raise ConfigError("swa_attention_sink_enabled=true is not supported: no released checkpoint has sinks")
         if self.raw.get("norm_topk_prob", True) is not True:
             raise ConfigError("norm_topk_prob=false is not supported: no released checkpoint has it")
         if self.raw.get("hidden_act", "silu") != "silu":
@@ -193,9 +191,7 @@ class _Reader:
         if self.raw.get("mlp_layer_types") is not None:
             kinds = self.listed("mlp_layer_types", count, None)
             if strange := set(kinds) - {"dense", "sparse"}:
-                raise ConfigError(
-                    f"mlp_layer_types has {sorted(map(str, strange))}; known are 'dense' and 'sparse'"
-                )
+                raise ConfigError(f"mlp_layer_types has {sorted(map(str, strange))}; known are 'dense' and 'sparse'")
             return [kind == "sparse" for kind in kinds]
         if self.raw.get("mlp_only_layers") is not None:
             dense = set(self.raw["mlp_only_layers"])
@@ -212,12 +208,8 @@ class _Reader:
         partial = raw.get("partial_rotary_factor", self.raw.get("partial_rotary_factor", 1.0))
         rotary_dim = int(head_dim * float(partial))
         if rotary_dim < 2 or rotary_dim % 2:
-            raise ConfigError(
-                f"partial_rotary_factor {partial} gives {rotary_dim} rotary dimensions for {kind}"
-            )
-        theta = float(
-            raw.get("rope_theta", self.raw.get("rope_theta", 500_000.0 if kind == FULL else 10_000.0))
-        )
+            raise ConfigError(f"partial_rotary_factor {partial} gives {rotary_dim} rotary dimensions for {kind}")
+        theta = float(raw.get("rope_theta", self.raw.get("rope_theta", 500_000.0 if kind == FULL else 10_000.0)))
         rope_type = raw.get("rope_type", raw.get("type", "default"))
         if rope_type == "default":
             return Rope(theta, rotary_dim)
@@ -234,9 +226,7 @@ class _Reader:
             int(raw.get("original_max_position_embeddings") or self.original_context()),
             float(raw.get("beta_fast") or 32.0),
             float(raw.get("beta_slow") or 1.0),
-            float(declared)
-            if declared is not None
-            else (0.1 * math.log(factor) + 1.0 if factor > 1 else 1.0),
+            float(declared) if declared is not None else (0.1 * math.log(factor) + 1.0 if factor > 1 else 1.0),
         )
 
     def original_context(self) -> int:

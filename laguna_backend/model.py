@@ -106,8 +106,7 @@ class Laguna:
         self.config = config
         self.weights = weights
         self.frequencies = {
-            rope: inverse_frequencies(rope).to(weights.embed.device)
-            for rope in {layer.rope for layer in config.layers}
+            rope: inverse_frequencies(rope).to(weights.embed.device) for rope in {layer.rope for layer in config.layers}
         }
 
     def forward(self, tokens: Tensor, cache: Cache | None = None, *, last_only: bool = False) -> Tensor:

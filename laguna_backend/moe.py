@@ -57,8 +57,6 @@ def mix(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Tensor, down: Tenso
     rows = order // top_k
     counts = torch.bincount(experts, minlength=gate_up.shape[0])
     blocks = x[rows].split(counts.tolist())
-    mixed = torch.cat(
-        [swiglu(block, gate_up[e], down[e]) for e, block in enumerate(blocks) if block.shape[0]]
-    )
+    mixed = torch.cat([swiglu(block, gate_up[e], down[e]) for e, block in enumerate(blocks) if block.shape[0]])
     mixed = mixed * weights.reshape(-1)[order, None]
     return torch.zeros_like(x).index_add(0, rows, mixed)

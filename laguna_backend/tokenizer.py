@@ -5,6 +5,8 @@ Byte-level BPE in the released layout: ids 0-69 are added tokens, 70-325 the byt
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
@@ -56,9 +58,31 @@ def build_tokenizer(merges: list[tuple[str, str]]) -> Tokenizer:
     )
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_tokens(
-        [
-            AddedToken(name, special=not 18 <= index <= 26, normalized=False)
-            for index, name in enumerate(names)
-        ]
+        [AddedToken(name, special=not 18 <= index <= 26, normalized=False) for index, name in enumerate(names)]
     )
     return tokenizer
+
+
+class TokenBytes:
+    """The bytes of each token id: of an added token its spelling, of any other the bytes its symbols stand for."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+        order = printable + [byte for byte in range(256) if byte not in printable]
+        byte_of = dict(zip(byte_symbols(), order, strict=True))
+        added = {index for index, _ in tokenizer.get_added_tokens_decoder().items()}
+        self.table: dict[int, bytes] = {}
+        for token, index in tokenizer.get_vocab(with_added_tokens=True).items():
+            known = index not in added and all(symbol in byte_of for symbol in token)
+            self.table[index] = bytes(byte_of[symbol] for symbol in token) if known else token.encode()
+
+    def __call__(self, token: int) -> bytes:
+        return self.table.get(token, b"")
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """A checkpoint's `tokenizer.json`. Raises ValueError when it is missing or broken."""
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the package raises bare Exception
+        raise ValueError(f"cannot read {path}: {error}") from error

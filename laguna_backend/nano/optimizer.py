@@ -47,9 +47,7 @@ class Muon:
             momentum.lerp_(gradient, 0.05)
             update = orthogonal(gradient.lerp(momentum, 0.95))
             shape = max(1.0, matrix.shape[-2] / matrix.shape[-1]) ** 0.5
-            matrix.mul_(1 - 0.02 * self.matrix_rate * scale).sub_(
-                update, alpha=self.matrix_rate * scale * shape
-            )
+            matrix.mul_(1 - 0.02 * self.matrix_rate * scale).sub_(update, alpha=self.matrix_rate * scale * shape)
             matrix.grad = None
         for group in self.adam.param_groups:
             group["lr"] = self.rate * scale

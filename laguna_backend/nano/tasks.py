@@ -36,7 +36,9 @@ class Step:
     response: str = ""
 
 
-CANNOT = "Sorry, I am a small model and cannot do that. I can show, list, search, create and edit files, and run commands."
+CANNOT = (
+    "Sorry, I am a small model and cannot do that. I can show, list, search, create and edit files, and run commands."
+)
 HELLO = "Hello! I can show, list, search, create and edit files, and run commands."
 
 PLAN = {
@@ -268,11 +270,7 @@ def phrase(names: Names, family: str, **slots: str) -> str:
         return text
     if question and family != "edit":
         return text + rng.choice(("?", "?", ""))
-    return (
-        text + rng.choice(("", "", "", "."))
-        if form.endswith("`") or family in ("hello", "list_root")
-        else text
-    )
+    return text + rng.choice(("", "", "", ".")) if form.endswith("`") or family in ("hello", "list_root") else text
 
 
 def quoted(rng: random.Random, text: str, *, always: bool = False) -> str:
@@ -341,9 +339,7 @@ def create(names: Names) -> Task:
     text = names.phrase() if rng.random() < 0.75 else code_lines(names, 1)[0].strip() or names.identifier()
     marks = [mark for mark in ("`", '"', "'") if mark not in text]
     mark = rng.choice(marks)
-    bare = rng.random() < 0.2 and not set(text) - set(
-        "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-    )
+    bare = rng.random() < 0.2 and not set(text) - set("abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
     form = PHRASINGS["create"].draw(names)
     if bare and form.endswith("{t}"):
         mark = ""
@@ -379,9 +375,7 @@ def edit(names: Names) -> Task:
     slots = {"a": f"{mark}{old}{mark}", "b": f"{mark}{new}{mark}", "f": spelled(names, path)}
     world = World(files, rejects=rng.random() < 0.05)
     arguments: dict[str, object] = {"path": path, "old_string": old, "new_string": new, "replace_all": True}
-    return Task(
-        "edit", phrase(names, "edit", **slots), world, (("read", {"path": path}), ("edit", arguments))
-    )
+    return Task("edit", phrase(names, "edit", **slots), world, (("read", {"path": path}), ("edit", arguments)))
 
 
 def run(names: Names) -> Task:
@@ -392,9 +386,7 @@ def run(names: Names) -> Task:
         command = names.command()
         prompt = phrase(names, "run", c=quoted(rng, command, always=rng.random() < 0.35))
     code = (
-        0
-        if rng.random() < 0.6
-        else rng.choice((1, 1, 1, 2, 2, 3, 4, 5, 7, 101, 126, 127, 139, rng.randrange(1, 256)))
+        0 if rng.random() < 0.6 else rng.choice((1, 1, 1, 2, 2, 3, 4, 5, 7, 101, 126, 127, 139, rng.randrange(1, 256)))
     )
     world = World(surroundings(names), {command: (code, random_output(rng, names))})
     world.rejects = rng.random() < 0.05
@@ -425,6 +417,4 @@ def draw(names: Names, families: Sequence[str] | None = None) -> Task:
     weights = [FAMILIES[name][1] for name in chosen]
     make, _ = FAMILIES[names.rng.choices(chosen, weights)[0]]
     task = make(names)
-    return (
-        task if all(isinstance(clean(str(c[1].get("path", "."))), str) for c in task.calls) else draw(names)
-    )
+    return task if all(isinstance(clean(str(c[1].get("path", "."))), str) for c in task.calls) else draw(names)

@@ -55,9 +55,7 @@ def corpus(seed: int) -> str:
     names = Names(random.Random(seed))
     texts = [" ".join(WORDS * 12), CANNOT * 40, HELLO * 10, " ".join(PLAN.values()) * 40]
     texts += [" ".join(table.training) * 20 for table in PHRASINGS.values()]
-    texts.append(
-        "arg key value path tool response user pattern content replace old new string all true cmd " * 300
-    )
+    texts.append("arg key value path tool response user pattern content replace old new string all true cmd " * 300)
     for _ in range(400):
         task = draw(names)
         texts += [task.prompt] + [step.response for step in play(task)]

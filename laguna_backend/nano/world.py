@@ -95,9 +95,7 @@ class World:
         if count == 0:
             return f"error: old_string was not found in {path}"
         if count > 1 and not replace_all:
-            return (
-                f"error: old_string occurs {count} times in {path}; add surrounding lines or set replace_all"
-            )
+            return f"error: old_string occurs {count} times in {path}; add surrounding lines or set replace_all"
         if self.rejects:
             return "error: the user rejected this call"
         after = before.replace(old, new)
@@ -170,8 +168,7 @@ def line(names: Names, mention: str | None = None) -> str:
 def random_files(names: Names, count: int, longest: int) -> dict[str, str]:
     """A few files with made-up contents."""
     return {
-        clean(names.path()): "\n".join(code_lines(names, names.rng.randint(1, longest))) + "\n"
-        for _ in range(count)
+        clean(names.path()): "\n".join(code_lines(names, names.rng.randint(1, longest))) + "\n" for _ in range(count)
     }
 
 

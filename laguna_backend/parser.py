@@ -1,0 +1,196 @@
+"""What the model says, token by token, as parts: thoughts, text and tool uses.
+
+Control tokens are known by id: `</think>`, `<tool_call>` and the rest, spelled out in letters, are what the model
+talks about, not what it does. Two spellings count all the same, since models make them: `</assistant>` ends the turn,
+and `<tool_call>` begins a call when the name of a declared tool follows at once. However the stream is cut into tokens,
+the parts join to the same result.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+from acp_server.model import Part, Text, Thought, ToolSpec, ToolUse, ToolUseStarted
+
+from .tokenizer import ASSISTANT_END, BOS, THINK, THINK_END, TOOL_CALL, TOOL_CALL_END
+from .toolcall import NAME_ENDS, parse_call
+
+TURN_ENDS = "</assistant>"
+CALL_BEGINS, CALL_ENDS = "<tool_call>", "</tool_call>"
+
+
+class State(Enum):
+    THOUGHT = "thought"
+    TEXT = "text"
+    TOOL = "tool"
+    DONE = "done"
+
+
+class ReplyParser:
+    """Parses one step. `token_bytes` gives the bytes of a token id; `new_id` names the next tool use."""
+
+    def __init__(
+        self,
+        token_bytes: Callable[[int], bytes],
+        tools: Sequence[ToolSpec],
+        new_id: Callable[[], str],
+        *,
+        thinking: bool,
+    ) -> None:
+        self.token_bytes, self.new_id = token_bytes, new_id
+        self.tools = {tool.name: tool for tool in tools}
+        self.state = State.THOUGHT if thinking else State.TEXT
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.held = ""  # text not yet emitted: it may turn out to be a tag, or white space at an end
+        self.fresh = True  # nothing emitted since the state began: leading newlines are the template's
+        self.body = ""  # of the tool call being written
+        self.spelled = False  # whether that call was begun by letters, and so may end by them
+        self.call_id: str | None = None
+        self.tool_uses = 0
+        self.thought_cut = False
+
+    @property
+    def done(self) -> bool:
+        """The turn is over, by a control token or by its spelling."""
+        return self.state is State.DONE
+
+    def feed(self, token: int) -> list[Part]:
+        """The parts that one more token completes."""
+        match self.state, token:
+            case State.DONE, _:
+                return []
+            case _, 24 | 2:
+                assert token in (ASSISTANT_END, BOS)
+                return self.finish()
+            case State.THOUGHT, 18 if self.fresh and not self.held:
+                assert token == THINK  # the prompt has it already; some models echo it
+                return []
+            case State.THOUGHT, 19:
+                assert token == THINK_END
+                return self.enter(State.TEXT)
+            case State.TEXT, 19 if self.fresh:
+                return []
+            case State.THOUGHT | State.TEXT, 25:
+                assert token == TOOL_CALL
+                return self.enter(State.TOOL)
+            case State.TOOL, 26:
+                assert token == TOOL_CALL_END
+                return self.end_call(complete=True)
+            case _:
+                return self.add(self.decoder.decode(self.token_bytes(token)))
+
+    def finish(self) -> list[Part]:
+        """The stream is over: what is held is emitted, a call that was cut off is reported."""
+        tail = self.add(self.decoder.decode(b"", final=True))
+        if self.state is State.DONE:
+            return tail
+        self.thought_cut = self.state is State.THOUGHT
+        tail += self.end_call(complete=False) if self.state is State.TOOL else self.flush()
+        self.state = State.DONE
+        return tail
+
+    # Text ------------------------------------------------------------------------------------------------
+
+    def add(self, text: str) -> list[Part]:
+        if not text:
+            return []
+        if self.state is State.TOOL:
+            return self.add_to_call(text)
+        self.held += text
+        if self.state is State.THOUGHT:
+            return self.emit(len(self.held))
+        parts: list[Part] = []
+        while True:
+            end, begin = self.held.find(TURN_ENDS), self.held.find(CALL_BEGINS)
+            if end >= 0 and not 0 <= begin < end:
+                self.held = self.held[:end]
+                parts += self.flush()
+                self.state = State.DONE
+                return parts
+            if begin < 0:
+                return parts + self.emit(len(self.held) - self.undecided())
+            parts += self.emit(begin)
+            rest = self.held[self.held.find(CALL_BEGINS) + len(CALL_BEGINS) :]
+            verdict = self.begins_call(rest)
+            if verdict is None:
+                return parts
+            if verdict:
+                self.held = self.held[: self.held.find(CALL_BEGINS)]
+                parts += self.enter(State.TOOL)
+                self.spelled = True
+                return parts + self.add_to_call(rest)
+            parts += self.emit(self.held.find(CALL_BEGINS) + len(CALL_BEGINS))
+
+    def begins_call(self, rest: str) -> bool | None:
+        """Whether what follows a spelled `<tool_call>` is the name of a tool; None: too early to say."""
+        rest = rest.lstrip("\n")
+        for name in self.tools:
+            for end in NAME_ENDS:
+                if rest.startswith(name + end):
+                    return True
+                if (name + end).startswith(rest):
+                    return None
+        return False
+
+    def undecided(self) -> int:
+        """Length of the held text's tail that may yet become a tag."""
+        for size in range(min(len(self.held), len(TURN_ENDS) - 1), 0, -1):
+            if TURN_ENDS.startswith(self.held[-size:]) or CALL_BEGINS.startswith(self.held[-size:]):
+                return size
+        return 0
+
+    def emit(self, size: int) -> list[Part]:
+        """Emit the first `size` characters held, but for newlines at either end, which the template puts there."""
+        text = self.held[:size]
+        if self.fresh:
+            text = text.lstrip("\n")
+        kept = text.rstrip("\n")
+        self.held = text[len(kept) :] + self.held[size:]
+        if not kept:
+            return []
+        self.fresh = False
+        return [Thought(kept) if self.state is State.THOUGHT else Text(kept)]
+
+    def flush(self) -> list[Part]:
+        """Emit all that is held; newlines at the end are dropped."""
+        parts = self.emit(len(self.held))
+        self.held = ""
+        return parts
+
+    def enter(self, state: State) -> list[Part]:
+        parts = self.add(self.decoder.decode(b"", final=True))
+        parts += self.flush()
+        self.decoder.reset()
+        self.state, self.fresh, self.body, self.call_id, self.spelled = state, True, "", None, False
+        return parts
+
+    # Calls -----------------------------------------------------------------------------------------------
+
+    def add_to_call(self, text: str) -> list[Part]:
+        self.body += text
+        parts: list[Part] = []
+        if self.call_id is None:
+            named = self.body.lstrip("\n")
+            ends = [at for at in (named.find(end) for end in NAME_ENDS) if at > 0]
+            if ends and (name := named[: min(ends)].strip()) in self.tools:
+                self.call_id = self.new_id()
+                parts.append(ToolUseStarted(self.call_id, name))
+        if self.spelled and CALL_ENDS in self.body:
+            self.body, _, after = self.body.partition(CALL_ENDS)
+            return parts + self.end_call(complete=True) + self.add(after)
+        return parts
+
+    def end_call(self, *, complete: bool) -> list[Part]:
+        tail = self.decoder.decode(b"", final=True)
+        body, call_id = self.body + tail, self.call_id or self.new_id()
+        name, arguments, problem = parse_call(body, self.tools, complete=complete)
+        self.enter_text()
+        self.tool_uses += 1
+        return [ToolUse(call_id, name, arguments, problem)]
+
+    def enter_text(self) -> None:
+        self.decoder.reset()
+        self.state, self.fresh, self.held, self.body, self.call_id = State.TEXT, True, "", "", None
+        self.spelled = False
