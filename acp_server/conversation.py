@@ -39,7 +39,7 @@ class Conversation:
         self.messages: list[Message] = []
         self._turn_began = 0
         self._first = 0
-        self._bytes_per_token: float | None = None
+        self._counted = 0, 0
         self._shown_bytes = 0
 
     def begin(self, prompt: str) -> None:
@@ -61,25 +61,28 @@ class Conversation:
         self.append(Assistant(text=said, thought=thought))
 
     def counted(self, usage: Usage) -> None:
-        """The backend counted the tokens of what `fit` returned last: correct the estimate by it."""
-        if usage.input > 0 and self._shown_bytes:
-            # Bounded, for one odd count must not make everything fit or nothing.
-            self._bytes_per_token = min(6.0, max(0.8, self._shown_bytes / usage.input))
+        """The backend counted the tokens of what `fit` returned last: estimate only what is added to that."""
+        if usage.input > 0:
+            self._counted = usage.input, self._shown_bytes
 
     def check(self, prompt: str, info: ModelInfo, tools: Sequence[ToolSpec]) -> None:
         """Raise `ContextFull` if a prompt could not be shown even with nothing before it. Changes nothing."""
-        self._within(self._fixed(tools) + _bytes(User(prompt)), info)
+        needed = (self._fixed(tools) + _bytes(User(prompt))) / info.bytes_per_token
+        if needed > (room := info.context_size - reserve(info)):
+            raise ContextFull(int(needed), room)
 
     def fit(self, info: ModelInfo, tools: Sequence[ToolSpec]) -> list[Message]:
         """The messages to show, leaving room for an answer. Raises `ContextFull`."""
-        room = (info.context_size - reserve(info)) * self._rate(info)
+        room = info.context_size - reserve(info)
         total = self._fixed(tools) + sum(map(_bytes, self.messages[self._first :]))
-        if total > room:
+        if self._tokens(total, info) > room:
             # Below the limit by a quarter: the prefix changes once now and not again at the next step.
-            total -= self._prune(total - room * 3 / 4)
-            while total > room and (freed := self._drop_oldest_turn()):
+            too_much = self._tokens(total, info) - room * 3 / 4
+            total -= self._prune(too_much * info.bytes_per_token)
+            while self._tokens(total, info) > room and (freed := self._drop_oldest_turn()):
                 total -= freed
-        self._within(total, info)
+        if (needed := self._tokens(total, info)) > room:
+            raise ContextFull(int(needed), room)
         self._shown_bytes = total
         note = [System(LEFT_OUT)] if self._first and not info.compact else []
         return [self.system, *note, *self.messages[self._first :]]
@@ -87,13 +90,10 @@ class Conversation:
     def _fixed(self, tools: Sequence[ToolSpec]) -> int:
         return _bytes(self.system) + sum(map(_spec_bytes, tools))
 
-    def _rate(self, info: ModelInfo) -> float:
-        return self._bytes_per_token or info.bytes_per_token
-
-    def _within(self, total: int, info: ModelInfo) -> None:
-        needed, room = int(total / self._rate(info)), info.context_size - reserve(info)
-        if needed > room:
-            raise ContextFull(needed, room)
+    def _tokens(self, total: int, info: ModelInfo) -> float:
+        """How many tokens that many bytes are: what was counted, and an estimate for the difference."""
+        tokens, known = self._counted
+        return tokens + (total - known) / info.bytes_per_token
 
     def _prune(self, wanted: float) -> int:
         """Leave out the oldest results until that many bytes are freed, sparing the last step's; the bytes freed."""
