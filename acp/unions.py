@@ -42,19 +42,16 @@ class Arms:
         return self.schema(get_args(source), handler)
 
     def schema(self, arms: Sequence[type[Wire]], handler: GetCoreSchemaHandler) -> CoreSchema:
-        named: dict[str, type[Wire]] = {}
-        bare: list[type[Wire]] = []
-        unknown: type[Wire] | None = None
-        for arm in arms:
-            if issubclass(arm, Unknown):
-                unknown = arm
-            elif values := tag_values(arm, self.tag):
-                named.update(dict.fromkeys(values, arm))
-            else:
-                bare.append(arm)
-        choose = _Choose(arms, camel(self.tag) if self.tag else "", named, bare, unknown, self.exclusive)
+        choose = _Choose(self, arms)
+        built = {ARM + arm.__name__: handler.generate_schema(arm) for arm in arms}
+        choices: dict[str, CoreSchema] = {}
+        for name, first in built.items():
+            others = [(built[other], other) for other in choose.after(name)]
+            choices[name] = (
+                core_schema.union_schema([(first, name), *others], mode="left_to_right") if others else first
+            )
         return core_schema.tagged_union_schema(
-            {ARM + arm.__name__: handler.generate_schema(arm) for arm in arms},
+            choices,  # pyright: ignore[reportArgumentType] (invariant in a type that it only reads)
             choose.arm_of,
             custom_error_type="union_arm",
             custom_error_message=choose.message(),
@@ -72,38 +69,45 @@ def tag_values(arm: type[Wire], tag: str | None) -> tuple[str, ...]:
 class _Choose:
     """The discriminator of one union: JSON object or model → the name of its arm."""
 
-    __slots__ = ("_arms", "_bare", "_exclusive", "_key", "_named", "_unknown")
+    __slots__ = ("_arms", "_bare", "_key", "_named", "_rule", "_unknown")
 
-    def __init__(
-        self,
-        arms: Sequence[type[Wire]],
-        key: str,
-        named: dict[str, type[Wire]],
-        bare: list[type[Wire]],
-        unknown: type[Wire] | None,
-        exclusive: bool,
-    ) -> None:
-        self._key, self._exclusive = key, exclusive
+    def __init__(self, rule: Arms, arms: Sequence[type[Wire]]) -> None:
+        self._rule = rule
+        self._key = camel(rule.tag) if rule.tag else ""
         self._arms: dict[type, str | None] = {arm: ARM + arm.__name__ for arm in arms}
-        self._named = {value: ARM + arm.__name__ for value, arm in named.items()}
-        self._bare = [(ARM + arm.__name__, required_keys(arm)) for arm in bare]
-        self._unknown = ARM + unknown.__name__ if unknown else None
+        self._named: dict[str, str] = {}
+        self._bare: list[tuple[str, frozenset[str]]] = []
+        self._unknown: str | None = None
+        for arm in arms:
+            name = ARM + arm.__name__
+            if Unknown in arm.__bases__:
+                self._unknown = name
+            elif values := tag_values(arm, rule.tag):
+                self._named.update(dict.fromkeys(values, name))
+            else:
+                self._bare.append((name, required_keys(arm)))
+
+    def after(self, name: str) -> list[str]:
+        """The arms to try where the arm of that name does not fit: those that another tag, or none, may mean too."""
+        bare = [other for other, _ in self._bare if other != name]
+        return [] if self._rule.exclusive or name == self._unknown else bare
 
     def arm_of(self, value: Any) -> str | None:
         if not isinstance(value, dict):
             return self._arm_of_model(type(cast("object", value)))
         given = cast("dict[str, Json]", value)
         tag = given.get(self._key)
-        if isinstance(tag, str) and tag in self._named:
-            return self._named[tag]
+        if isinstance(tag, str):
+            if tag in self._named:
+                return self._named[tag]
+            if self._rule.declared:
+                return self._unknown
         fitting = [name for name, required in self._bare if required <= given.keys()]
         if fitting:
-            return None if self._exclusive and len(fitting) > 1 else fitting[0]
+            return None if self._rule.exclusive and len(fitting) > 1 else fitting[0]
         if isinstance(tag, str) and self._unknown:
             return self._unknown
-        if self._bare and self._key not in given:
-            return self._bare[0][0]
-        return None
+        return self._bare[0][0] if self._bare else None
 
     def _arm_of_model(self, cls: type) -> str | None:
         """The arm that a model is, or is a subclass of."""

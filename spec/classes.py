@@ -169,10 +169,11 @@ class Module:
         """The arms of `below` again, as subclasses of `owner` too."""
         copied = Union(below.tag, [], below.exclusive, below.declared)
         for arm in below.arms:
-            name = self.free_name(owner, arm.label, arm.label == "Unknown" and arm is below.arms[-1])
+            unknown = arm is below.arms[-1] and below.tag is not None
+            name = self.free_name(owner, arm.label, unknown)
             if arm.cls in self.unstable:
                 self.unstable.add(name)
-            self.write_class(name, [owner, arm.cls], {})
+            self.write_class(name, [arm.cls, owner, *(["Unknown"] if unknown else [])], {})
             copy = Arm(arm.label, name)
             if arm.below:
                 copy.below = self.copy_arms(name, arm.below)

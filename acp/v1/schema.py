@@ -434,11 +434,11 @@ class FormCreateElicitationRequest(CreateElicitationRequest, ElicitationFormMode
     mode: Literal["form"] = "form"
 
 
-class SessionFormCreateElicitationRequest(FormCreateElicitationRequest, SessionElicitationFormMode):
+class SessionFormCreateElicitationRequest(SessionElicitationFormMode, FormCreateElicitationRequest):
     pass
 
 
-class RequestFormCreateElicitationRequest(FormCreateElicitationRequest, RequestElicitationFormMode):
+class RequestFormCreateElicitationRequest(RequestElicitationFormMode, FormCreateElicitationRequest):
     pass
 
 
@@ -450,11 +450,11 @@ class UrlCreateElicitationRequest(CreateElicitationRequest, ElicitationUrlMode):
     mode: Literal["url"] = "url"
 
 
-class SessionUrlCreateElicitationRequest(UrlCreateElicitationRequest, SessionElicitationUrlMode):
+class SessionUrlCreateElicitationRequest(SessionElicitationUrlMode, UrlCreateElicitationRequest):
     pass
 
 
-class RequestUrlCreateElicitationRequest(UrlCreateElicitationRequest, RequestElicitationUrlMode):
+class RequestUrlCreateElicitationRequest(RequestElicitationUrlMode, UrlCreateElicitationRequest):
     pass
 
 
@@ -1159,35 +1159,35 @@ class IdleStateUpdateArm(IdleStateUpdate):
     state: Literal["idle"] = "idle"
 
 
-class EndTurnIdleStateUpdateArm(IdleStateUpdateArm, EndTurnIdleStateUpdate):
+class EndTurnIdleStateUpdateArm(EndTurnIdleStateUpdate, IdleStateUpdateArm):
     pass
 
 
-class MaxTokensIdleStateUpdateArm(IdleStateUpdateArm, MaxTokensIdleStateUpdate):
+class MaxTokensIdleStateUpdateArm(MaxTokensIdleStateUpdate, IdleStateUpdateArm):
     pass
 
 
-class MaxTurnRequestsIdleStateUpdateArm(IdleStateUpdateArm, MaxTurnRequestsIdleStateUpdate):
+class MaxTurnRequestsIdleStateUpdateArm(MaxTurnRequestsIdleStateUpdate, IdleStateUpdateArm):
     pass
 
 
-class RefusalIdleStateUpdateArm(IdleStateUpdateArm, RefusalIdleStateUpdate):
+class RefusalIdleStateUpdateArm(RefusalIdleStateUpdate, IdleStateUpdateArm):
     pass
 
 
-class CancelledIdleStateUpdateArm(IdleStateUpdateArm, CancelledIdleStateUpdate):
+class CancelledIdleStateUpdateArm(CancelledIdleStateUpdate, IdleStateUpdateArm):
     pass
 
 
-class ErrorIdleStateUpdateArm(IdleStateUpdateArm, ErrorIdleStateUpdate):
+class ErrorIdleStateUpdateArm(ErrorIdleStateUpdate, IdleStateUpdateArm):
     pass
 
 
-class NoneIdleStateUpdateArm(IdleStateUpdateArm, NoneIdleStateUpdate):
+class NoneIdleStateUpdateArm(NoneIdleStateUpdate, IdleStateUpdateArm):
     pass
 
 
-class UnknownIdleStateUpdateArm(IdleStateUpdateArm, UnknownIdleStateUpdate):
+class UnknownIdleStateUpdateArm(UnknownIdleStateUpdate, IdleStateUpdateArm, Unknown):
     pass
 
 

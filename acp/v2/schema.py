@@ -506,11 +506,11 @@ class FormCreateElicitationRequest(CreateElicitationRequest, ElicitationFormMode
     mode: Literal["form"] = "form"
 
 
-class SessionFormCreateElicitationRequest(FormCreateElicitationRequest, SessionElicitationFormMode):
+class SessionFormCreateElicitationRequest(SessionElicitationFormMode, FormCreateElicitationRequest):
     pass
 
 
-class RequestFormCreateElicitationRequest(FormCreateElicitationRequest, RequestElicitationFormMode):
+class RequestFormCreateElicitationRequest(RequestElicitationFormMode, FormCreateElicitationRequest):
     pass
 
 
@@ -524,11 +524,11 @@ class UrlCreateElicitationRequest(CreateElicitationRequest, ElicitationUrlMode):
     mode: Literal["url"] = "url"
 
 
-class SessionUrlCreateElicitationRequest(UrlCreateElicitationRequest, SessionElicitationUrlMode):
+class SessionUrlCreateElicitationRequest(SessionElicitationUrlMode, UrlCreateElicitationRequest):
     pass
 
 
-class RequestUrlCreateElicitationRequest(UrlCreateElicitationRequest, RequestElicitationUrlMode):
+class RequestUrlCreateElicitationRequest(RequestElicitationUrlMode, UrlCreateElicitationRequest):
     pass
 
 
@@ -1095,35 +1095,35 @@ class IdleStateUpdateArm(IdleStateUpdate):
     state: Literal["idle"] = "idle"
 
 
-class EndTurnIdleStateUpdateArm(IdleStateUpdateArm, EndTurnIdleStateUpdate):
+class EndTurnIdleStateUpdateArm(EndTurnIdleStateUpdate, IdleStateUpdateArm):
     pass
 
 
-class MaxTokensIdleStateUpdateArm(IdleStateUpdateArm, MaxTokensIdleStateUpdate):
+class MaxTokensIdleStateUpdateArm(MaxTokensIdleStateUpdate, IdleStateUpdateArm):
     pass
 
 
-class MaxTurnRequestsIdleStateUpdateArm(IdleStateUpdateArm, MaxTurnRequestsIdleStateUpdate):
+class MaxTurnRequestsIdleStateUpdateArm(MaxTurnRequestsIdleStateUpdate, IdleStateUpdateArm):
     pass
 
 
-class RefusalIdleStateUpdateArm(IdleStateUpdateArm, RefusalIdleStateUpdate):
+class RefusalIdleStateUpdateArm(RefusalIdleStateUpdate, IdleStateUpdateArm):
     pass
 
 
-class CancelledIdleStateUpdateArm(IdleStateUpdateArm, CancelledIdleStateUpdate):
+class CancelledIdleStateUpdateArm(CancelledIdleStateUpdate, IdleStateUpdateArm):
     pass
 
 
-class ErrorIdleStateUpdateArm(IdleStateUpdateArm, ErrorIdleStateUpdate):
+class ErrorIdleStateUpdateArm(ErrorIdleStateUpdate, IdleStateUpdateArm):
     pass
 
 
-class NoneIdleStateUpdateArm(IdleStateUpdateArm, NoneIdleStateUpdate):
+class NoneIdleStateUpdateArm(NoneIdleStateUpdate, IdleStateUpdateArm):
     pass
 
 
-class UnknownIdleStateUpdateArm(IdleStateUpdateArm, UnknownIdleStateUpdate):
+class UnknownIdleStateUpdateArm(UnknownIdleStateUpdate, IdleStateUpdateArm, Unknown):
     pass
 
 
@@ -1482,43 +1482,43 @@ class StateUpdateSessionUpdate(Sealed):
     session_update: Literal["state_update"] = "state_update"
 
 
-class RunningStateUpdateSessionUpdate(StateUpdateSessionUpdate, RunningStateUpdateArm):
+class RunningStateUpdateSessionUpdate(RunningStateUpdateArm, StateUpdateSessionUpdate):
     pass
 
 
-class IdleStateUpdateSessionUpdate(StateUpdateSessionUpdate, IdleStateUpdateArm):
+class IdleStateUpdateSessionUpdate(IdleStateUpdateArm, StateUpdateSessionUpdate):
     pass
 
 
-class EndTurnIdleStateUpdateSessionUpdate(IdleStateUpdateSessionUpdate, EndTurnIdleStateUpdateArm):
+class EndTurnIdleStateUpdateSessionUpdate(EndTurnIdleStateUpdateArm, IdleStateUpdateSessionUpdate):
     pass
 
 
-class MaxTokensIdleStateUpdateSessionUpdate(IdleStateUpdateSessionUpdate, MaxTokensIdleStateUpdateArm):
+class MaxTokensIdleStateUpdateSessionUpdate(MaxTokensIdleStateUpdateArm, IdleStateUpdateSessionUpdate):
     pass
 
 
-class MaxTurnRequestsIdleStateUpdateSessionUpdate(IdleStateUpdateSessionUpdate, MaxTurnRequestsIdleStateUpdateArm):
+class MaxTurnRequestsIdleStateUpdateSessionUpdate(MaxTurnRequestsIdleStateUpdateArm, IdleStateUpdateSessionUpdate):
     pass
 
 
-class RefusalIdleStateUpdateSessionUpdate(IdleStateUpdateSessionUpdate, RefusalIdleStateUpdateArm):
+class RefusalIdleStateUpdateSessionUpdate(RefusalIdleStateUpdateArm, IdleStateUpdateSessionUpdate):
     pass
 
 
-class CancelledIdleStateUpdateSessionUpdate(IdleStateUpdateSessionUpdate, CancelledIdleStateUpdateArm):
+class CancelledIdleStateUpdateSessionUpdate(CancelledIdleStateUpdateArm, IdleStateUpdateSessionUpdate):
     pass
 
 
-class ErrorIdleStateUpdateSessionUpdate(IdleStateUpdateSessionUpdate, ErrorIdleStateUpdateArm):
+class ErrorIdleStateUpdateSessionUpdate(ErrorIdleStateUpdateArm, IdleStateUpdateSessionUpdate):
     pass
 
 
-class NoneIdleStateUpdateSessionUpdate(IdleStateUpdateSessionUpdate, NoneIdleStateUpdateArm):
+class NoneIdleStateUpdateSessionUpdate(NoneIdleStateUpdateArm, IdleStateUpdateSessionUpdate):
     pass
 
 
-class UnknownIdleStateUpdateSessionUpdate(IdleStateUpdateSessionUpdate, UnknownIdleStateUpdateArm):
+class UnknownIdleStateUpdateSessionUpdate(UnknownIdleStateUpdateArm, IdleStateUpdateSessionUpdate, Unknown):
     pass
 
 
@@ -1535,15 +1535,15 @@ IdleStateUpdateSessionUpdate.seal(
 )
 
 
-class RequiresActionStateUpdateSessionUpdate(StateUpdateSessionUpdate, RequiresActionStateUpdateArm):
+class RequiresActionStateUpdateSessionUpdate(RequiresActionStateUpdateArm, StateUpdateSessionUpdate):
     pass
 
 
-class UnknownStateUpdateSessionUpdate(StateUpdateSessionUpdate, UnknownStateUpdateArm):
+class UnknownStateUpdateSessionUpdate(UnknownStateUpdateArm, StateUpdateSessionUpdate):
     pass
 
 
-class OtherStateUpdateSessionUpdate(StateUpdateSessionUpdate, OtherStateUpdate):
+class OtherStateUpdateSessionUpdate(OtherStateUpdate, StateUpdateSessionUpdate, Unknown):
     pass
 
 
