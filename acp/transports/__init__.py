@@ -1,0 +1,29 @@
+"""Streams of whole JSON texts: the only thing a connection knows of the outside world."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .lines import Oversize
+
+__all__ = ["Oversize", "Transport"]
+
+
+class Transport(Protocol):
+    """Carries texts, whole and in order, both ways. One task sends and one receives."""
+
+    async def send(self, text: bytes) -> None:
+        """Send one text; waits while the other side does not read. Raises anyio.BrokenResourceError, ClosedResourceError."""
+        ...
+
+    async def receive(self) -> bytes | Oversize:
+        """The next text, or how long one was that was too long to take. Raises anyio.EndOfStream at the end."""
+        ...
+
+    async def aclose(self) -> None:
+        """End both directions. Idempotent."""
+        ...
+
+    def epitaph(self) -> str:
+        """What is known of why the stream ended, for error messages: a child's last words. May be empty."""
+        ...
