@@ -30,9 +30,7 @@ async def test_a_long_name_is_a_function_of_a_module() -> None:
 
 
 async def test_an_unknown_name_is_refused_at_once() -> None:
-    with pytest.raises(
-        ValueError, match="no backend 'gpt'; it is one of laguna, scripted or MODULE:FUNCTION"
-    ):
+    with pytest.raises(ValueError, match="no backend 'gpt'; it is one of laguna, scripted or MODULE:FUNCTION"):
         NamedBackend("gpt")
 
 

@@ -112,9 +112,7 @@ async def test_loop_never_ends() -> None:
 
 async def test_a_bad_call_has_a_problem() -> None:
     first, _ = await _steps("bad-call")
-    assert [p.problem for p in first if isinstance(p, ToolUse)] == [
-        "the call has no closing tag; write it again"
-    ]
+    assert [p.problem for p in first if isinstance(p, ToolUse)] == ["the call has no closing tag; write it again"]
 
 
 async def test_fail_and_crash_raise() -> None:
@@ -124,9 +122,7 @@ async def test_fail_and_crash_raise() -> None:
         await _steps("crash")
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"), [("long", "max_tokens"), ("refuse", "refusal"), ("empty", "end_turn")]
-)
+@pytest.mark.parametrize(("line", "reason"), [("long", "max_tokens"), ("refuse", "refusal"), ("empty", "end_turn")])
 async def test_it_stops_as_told(line: str, reason: str) -> None:
     [parts] = await _steps(line)
     assert isinstance(parts[-1], Stop)

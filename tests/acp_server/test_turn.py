@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -112,7 +112,7 @@ class Rig:
         return await self.answer(call) if self.answer else "allow_once"
 
     @asynccontextmanager
-    async def ready(self, max_steps: int = 100) -> AsyncIterator[Turn]:
+    async def ready(self, max_steps: int = 100) -> AsyncGenerator[Turn, None]:
         async with anyio.create_task_group() as group:
             info = await self.model.ready()
             parts = Parts(

@@ -1,4 +1,4 @@
-"""A client in raw JSON, for tests that look at the wire itself. It reads only when a test waits for something."""
+"""A client in raw JSON, for tests that look at the wire. It reads only when a test waits for something."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ def silent(message: Message) -> Any:
 class WireClient:
     """`received` has every message in the order it came, `answer` what to say to the agent's requests."""
 
-    def __init__(
-        self, send: Callable[[bytes], Awaitable[None]], receive: Callable[[], Awaitable[bytes]]
-    ) -> None:
+    def __init__(self, send: Callable[[bytes], Awaitable[None]], receive: Callable[[], Awaitable[Any]]) -> None:
         self._send = send
         self._receive = receive
         self._ids = 0
@@ -62,6 +60,19 @@ class WireClient:
                     await self.send({"jsonrpc": "2.0", "id": message["id"], "result": result})
                 if wanted(message):
                     return message
+
+    async def until_output(self, text: str) -> Message:
+        """Wait until a tool call shows the text as its output."""
+
+        def shown(message: Message) -> bool:
+            update = message.get("params", {}).get("update", {})
+            return update.get("sessionUpdate") == "tool_call_update" and text in str(update.get("content"))
+
+        return await self.until(shown)
+
+    async def until_asked(self) -> Message:
+        """Wait for the next permission request."""
+        return await self.until(lambda m: m.get("method") == "session/request_permission")
 
     async def response(self, id: int | None) -> Message:
         return await self.until(lambda m: "method" not in m and m.get("id") == id)

@@ -1,0 +1,191 @@
+"""The agent as an editor starts it: a child process, spoken to in lines on its stdin and stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.abc import Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+from wire_client import WireClient
+
+pytestmark = pytest.mark.anyio
+
+COMMAND = [sys.executable, "-m", "acp_server", "--backend", "scripted"]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@asynccontextmanager
+async def started(*arguments: str) -> AsyncGenerator[tuple[WireClient, Process], None]:
+    """A running agent and a client of it. Its log is this test's stderr."""
+    process = await anyio.open_process([*COMMAND, *arguments], stderr=None)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    stdin, lines = process.stdin, BufferedByteReceiveStream(process.stdout)
+
+    async def send(line: bytes) -> None:
+        await stdin.send(line + b"\n")
+
+    async def receive() -> bytes:
+        return await lines.receive_until(b"\n", 1 << 24)
+
+    try:
+        yield WireClient(send, receive), process
+    finally:
+        with anyio.CancelScope(shield=True):
+            if process.returncode is None:
+                process.kill()
+            await process.aclose()
+
+
+async def _ends(process: Process, within: float = 3.0) -> int:
+    with anyio.fail_after(within):
+        return await process.wait()
+
+
+def _running(marker: str) -> list[str]:
+    """The command lines of running processes that mention the marker."""
+    found: list[str] = []
+    for entry in Path("/proc").iterdir():
+        try:
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if marker in line and "acp_server" not in line and "pytest" not in line:
+            found.append(line)
+    return found
+
+
+async def _gone(marker: str, within: float = 4.0) -> bool:
+    with anyio.move_on_after(within):
+        while _running(marker):  # noqa: ASYNC110, no event tells when another process ends
+            await anyio.sleep(0.02)
+        return True
+    return False
+
+
+async def test_a_turn_over_stdio_edits_a_real_file(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x = 1\n")
+    async with started() as (client, process):
+        session = await client.start(str(tmp_path))
+        response = await client.prompt(session, "read a.py\nedit a.py 'x = 1' 'x = 2'\nrun cat a.py")
+        assert response["result"]["stopReason"] == "end_turn"
+        assert (tmp_path / "a.py").read_text() == "x = 2\n"
+        assert process.stdin is not None
+        await process.stdin.aclose()
+        assert await _ends(process) == 0
+
+
+def test_initialize_is_answered_within_half_a_second_of_the_start() -> None:
+    line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": 1}})
+    times: list[float] = []
+    for _ in range(3):
+        began = time.monotonic()
+        with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(line.encode() + b"\n")
+            process.stdin.flush()
+            assert b'"protocolVersion":1' in process.stdout.readline()
+            times.append(time.monotonic() - began)
+    # The machine may be busy; a slow import would be slow each time.
+    assert min(times) < 1.5
+
+
+def test_nothing_heavy_is_imported_at_the_start() -> None:
+    code = "import sys, acp_server.__main__; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "numpy", "transformers", "websockets", "hypothesis", "jsonschema"} & set(modules)
+
+
+async def test_the_end_of_stdin_in_the_middle_of_a_command_kills_it(tmp_path: Path) -> None:
+    marker = f"31.{os.getpid() % 1000:03}01"
+    async with started("--allow", "all") as (client, process):
+        session = await client.start(str(tmp_path))
+        await client.begin_prompt(session, f"run echo started; sleep {marker}")
+        await client.until_output("started")
+        assert process.stdin is not None
+        await process.stdin.aclose()
+        assert await _ends(process) == 0
+        assert await _gone(f"sleep {marker}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_the_turn_and_its_children_and_the_agent(tmp_path: Path, number: signal.Signals) -> None:
+    marker = f"32.{os.getpid() % 1000:03}{int(number):02}"
+    async with started("--allow", "all") as (client, process):
+        session = await client.start(str(tmp_path))
+        await client.begin_prompt(session, f"run echo started; sleep {marker}")
+        await client.until_output("started")
+        process.send_signal(number)
+        assert await _ends(process) == 0
+        assert await _gone(f"sleep {marker}")
+
+
+async def test_cancel_leaves_no_child_even_one_that_ignores_sigterm(tmp_path: Path) -> None:
+    marker = f"33.{os.getpid() % 1000:03}03"
+    async with started("--allow", "all") as (client, _):
+        session = await client.start(str(tmp_path))
+        id = await client.begin_prompt(session, f"run trap '' TERM; echo started; sleep {marker}; sleep {marker}")
+        await client.until_output("started")
+        began = time.monotonic()
+        await client.notify("session/cancel", {"sessionId": session})
+        assert (await client.response(id))["result"]["stopReason"] == "cancelled"
+        assert time.monotonic() - began < 1
+        assert await _gone(f"sleep {marker}")
+
+
+async def test_the_end_of_stdin_while_the_user_is_asked_ends_the_agent(tmp_path: Path) -> None:
+    async with started() as (client, process):
+        client.answer = lambda m: None
+        session = await client.start(str(tmp_path))
+        await client.begin_prompt(session, "run touch made")
+        await client.until_asked()
+        assert process.stdin is not None
+        await process.stdin.aclose()
+        assert await _ends(process) == 0
+        assert not (tmp_path / "made").exists()
+
+
+def test_requests_that_came_before_the_end_of_stdin_are_answered() -> None:
+    line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": 1}})
+    done = subprocess.run(COMMAND, input=line.encode() + b"\n", capture_output=True, timeout=20, check=False)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["result"]["protocolVersion"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--backend", "gpt"], "no backend 'gpt'"),
+        (["--allow", "everything"], "invalid choice: 'everything'"),
+        (["--log-file", "/no/such/directory/log"], "--log-file"),
+    ],
+)
+def test_a_wrong_option_is_said_on_stderr_with_status_2(arguments: list[str], words: str) -> None:
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stdout == ""
+
+
+async def test_the_log_can_go_to_a_file(tmp_path: Path) -> None:
+    async with started("--log-file", str(tmp_path / "log")) as (client, process):
+        await client.start(str(tmp_path))
+        assert process.stdin is not None
+        await process.stdin.aclose()
+        assert await _ends(process) == 0
+    assert "session" in (tmp_path / "log").read_text()
