@@ -1,7 +1,7 @@
 """One side of a JSON-RPC 2.0 conversation, without any I/O.
 
-Give it each text that arrives (`receive`) and it says what happened, as events; tell it what to say (`call`, `notify`,
-`reply`, `fail`) and it holds the texts to send (`texts_to_send`). Nothing a peer sends makes it raise: what is not JSON,
+Give it each text that arrives (`receive`) and it says what happened, as events; tell it what to say (`call`,
+`notify`, `reply`, `fail`) and it holds the texts to send (`texts_to_send`). Nothing a peer sends makes it raise: what is not JSON,
 not a message or not allowed is answered with an error, and the conversation goes on.
 
 An array is answered with one -32600, as schema 2.4.0 asks; `batch=True` takes its elements one by one instead, and
@@ -14,7 +14,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -135,8 +135,8 @@ class Peer:
 
     def _notification(self, message: dict[str, Json]) -> list[Event]:
         if message["method"] == CANCEL:
-            params = message.get("params")
-            id = params.get("requestId") if isinstance(params, dict) else None
+            params: Any = message.get("params")
+            id: Any = params.get("requestId") if isinstance(params, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
             # Unknown or finished ids are no concern of ours (protocol cancellation).
             return [CancelAsked(id)] if isinstance(id, int | str | None) and id in self._running else []
         try:
@@ -255,24 +255,25 @@ def _envelope_problem(message: Json) -> str | None:
         return "arrays are not supported"
     if not isinstance(message, dict):
         return "not an object"
+    message = cast("dict[str, Json]", message)
     if message.get("jsonrpc") != "2.0":
         return "jsonrpc is not '2.0'"
-    id: Any = message.get("id")  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    id = message.get("id")
     if isinstance(id, bool) or not isinstance(id, int | str | None):
         return "id is neither a string nor an integer"
     if "method" in message:
         if not isinstance(message["method"], str):
             return "method is not a string"
-        if not isinstance(message.get("params"), dict | list | None):  # pyright: ignore[reportUnknownMemberType]
+        if not isinstance(message.get("params"), dict | list | None):
             return "params is not an object"
         return None
     if "id" not in message or ("result" in message) == ("error" in message):
         return "neither a request nor an answer"
     if "error" in message:
-        error: Any = message["error"]  # pyright: ignore[reportUnknownVariableType]
-        if not isinstance(error, dict) or type(error.get("code")) is not int:  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        error = message["error"]
+        if not isinstance(error, dict) or type(cast("dict[str, Json]", error).get("code")) is not int:
             return "error has no integer code"
-        if not isinstance(error.get("message"), str):  # pyright: ignore[reportUnknownMemberType]
+        if not isinstance(cast("dict[str, Json]", error).get("message"), str):
             return "error has no message"
     return None
 

@@ -13,7 +13,7 @@ class Transport(Protocol):
     """Carries texts, whole and in order, both ways. One task sends and one receives."""
 
     async def send(self, text: bytes) -> None:
-        """Send one text; waits while the other side does not read. Raises anyio.BrokenResourceError, ClosedResourceError."""
+        """Send one text; waits while the other side does not read. Raises anyio.BrokenResourceError."""
         ...
 
     async def receive(self) -> bytes | Oversize:

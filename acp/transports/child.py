@@ -1,0 +1,123 @@
+"""An agent as a child process: its stdin and stdout are the wire, its stderr is kept for error messages."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections import deque
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import Process
+
+from .lines import LONGEST_LINE, LineBuffer, Oversize
+
+log = logging.getLogger("acp")
+
+LAST_LINES = 50
+LONGEST_LOG_LINE = 4096
+PATIENCE = 3.0
+"""Seconds that a child gets to end by itself once its stdin is closed, and again after SIGTERM."""
+
+
+class ChildTransport:
+    """Lines to and from a running child. Made by `spawn_agent`."""
+
+    def __init__(self, process: Process, *, limit: int = LONGEST_LINE) -> None:
+        self.process = process
+        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._lines = LineBuffer(limit)
+        self._waiting: list[bytes | Oversize] = []
+        self._ended = False
+
+    async def receive(self) -> bytes | Oversize:
+        while not self._waiting:
+            if self._ended or self.process.stdout is None:
+                raise anyio.EndOfStream
+            try:
+                self._waiting = self._lines.feed(await self.process.stdout.receive())
+            except (anyio.EndOfStream, anyio.BrokenResourceError):
+                self._ended = True
+                self._waiting = self._lines.finish()
+                if not self._waiting:
+                    await self._settle()
+        return self._waiting.pop(0)
+
+    async def _settle(self) -> None:
+        """A child whose stdout ended is about to end; a moment lets its last words and exit status arrive."""
+        with anyio.move_on_after(0.5):
+            await self.process.wait()
+            await anyio.lowlevel.checkpoint()
+
+    async def send(self, text: bytes) -> None:
+        if self.process.stdin is None:
+            raise anyio.ClosedResourceError
+        await self.process.stdin.send(text + b"\n")
+
+    async def drain_stderr(self) -> None:
+        """Keep reading the child's stderr, so that it never blocks on a full pipe."""
+        if self.process.stderr is None:
+            return
+        lines = LineBuffer(LONGEST_LOG_LINE)
+        try:
+            async for data in self.process.stderr:
+                for line in lines.feed(data):
+                    text = str(line) if isinstance(line, Oversize) else line.decode(errors="replace")
+                    self.last_lines.append(text)
+                    log.debug("agent: %s", text)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass
+
+    async def aclose(self) -> None:
+        """Close stdin, wait, SIGTERM, wait, SIGKILL: the whole process group, and never longer than twice PATIENCE."""
+        if self.process.stdin is not None:
+            await self.process.stdin.aclose()
+        for step in (None, signal.SIGTERM, signal.SIGKILL):
+            if step is not None:
+                self._signal(step)
+            with anyio.move_on_after(PATIENCE, shield=True):
+                await self.process.wait()
+            if self.process.returncode is not None:
+                break
+        self._signal(signal.SIGKILL)  # what the child left behind in its group
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, number)
+
+    def epitaph(self) -> str:
+        code = self.process.returncode
+        ended = "" if code is None else f"it exited with status {code}" if code >= 0 else f"signal {-code} ended it"
+        words = "; its last lines on stderr:\n  " + "\n  ".join(list(self.last_lines)[-10:]) if self.last_lines else ""
+        return ended + words
+
+
+@asynccontextmanager
+async def spawn_agent(
+    argv: Sequence[str],
+    *,
+    cwd: str | os.PathLike[str] | None = None,
+    env: Mapping[str, str] | None = None,
+    limit: int = LONGEST_LINE,
+) -> AsyncGenerator[ChildTransport]:
+    """Start a command and talk to it. Raises FileNotFoundError or PermissionError when it cannot be started.
+
+    The child leads a process group of its own; leaving the block ends that whole group.
+    """
+    process = await anyio.open_process(
+        list(argv), cwd=cwd, env=dict(env) if env is not None else None, start_new_session=True
+    )
+    transport = ChildTransport(process, limit=limit)
+    async with anyio.create_task_group() as group:
+        group.start_soon(transport.drain_stderr)
+        try:
+            yield transport
+        finally:
+            with anyio.CancelScope(shield=True):
+                await transport.aclose()
+            group.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await process.aclose()
