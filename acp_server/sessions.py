@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -22,9 +23,11 @@ from .conversation import Conversation, result_limit
 from .model import ModelBackend, Sampling
 from .permissions import Permissions, Policy
 from .prompt import system_prompt
-from .tools import Toolbox
 from .turn import MAX_STEPS, Parts, Spent, Turn, TurnEnd
 from .workspace import Overlay, Workspace
+
+if TYPE_CHECKING:
+    from .tools import Toolbox
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +135,7 @@ class Session:
             system = await anyio.to_thread.run_sync(system_prompt, self.cwd, info)
             self._conversation = Conversation(system)
         if self._toolbox is None:
-            self._toolbox = Toolbox(self.workspace, result_limit=result_limit(info))
+            self._toolbox = await anyio.to_thread.run_sync(_toolbox, self.workspace, result_limit(info))
         self._turns += 1
         parts = Parts(
             self._conversation,
@@ -155,6 +158,13 @@ class Session:
         return f"<Session {self.id} in {self.cwd} [{'running' if self.running else 'idle'}]>"
 
 
+def _toolbox(workspace: Workspace, limit: int) -> Toolbox:
+    # Imported here: the tools and their libraries are a fifth of the start-up, and `initialize` needs none of them.
+    from .tools import Toolbox
+
+    return Toolbox(workspace, result_limit=limit)
+
+
 class Sessions:
     """The sessions of one connection, by id."""
 
@@ -167,9 +177,7 @@ class Sessions:
 
     def add(self, session: Session) -> None:
         if len(self._sessions) >= MAX_SESSIONS:
-            raise RequestError(
-                ErrorCode.INTERNAL_ERROR, f"This connection already has {MAX_SESSIONS} sessions."
-            )
+            raise RequestError(ErrorCode.INTERNAL_ERROR, f"This connection already has {MAX_SESSIONS} sessions.")
         self._sessions[session.id] = session
 
     def find(self, id: str) -> Session | None:

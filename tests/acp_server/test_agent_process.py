@@ -92,7 +92,7 @@ async def test_a_turn_over_stdio_edits_a_real_file(tmp_path: Path) -> None:
 def test_initialize_is_answered_within_half_a_second_of_the_start() -> None:
     line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": 1}})
     times: list[float] = []
-    for _ in range(3):
+    for _ in range(4):
         began = time.monotonic()
         with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             assert process.stdin is not None
@@ -101,14 +101,15 @@ def test_initialize_is_answered_within_half_a_second_of_the_start() -> None:
             process.stdin.flush()
             assert b'"protocolVersion":1' in process.stdout.readline()
             times.append(time.monotonic() - began)
-    # The machine may be busy; a slow import would be slow each time.
-    assert min(times) < 1.5
+    # 0.4 s is usual on two busy cores; the margin is for busier ones. A slow import would be slow each time.
+    assert min(times) < 1.0
 
 
 def test_nothing_heavy_is_imported_at_the_start() -> None:
     code = "import sys, acp_server.__main__; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "numpy", "transformers", "websockets", "hypothesis"} & set(modules)
+    assert not {"pathspec", "laguna_backend"} & set(modules)
 
 
 async def test_the_end_of_stdin_in_the_middle_of_a_command_kills_it(tmp_path: Path) -> None:
