@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -147,6 +148,45 @@ async def test_cancel_leaves_no_child_even_one_that_ignores_sigterm(tmp_path: Pa
         assert (await client.response(id))["result"]["stopReason"] == "cancelled"
         assert time.monotonic() - began < 1
         assert await _gone(f"sleep {marker}")
+
+
+async def test_killing_the_agent_kills_the_command_it_was_running(tmp_path: Path) -> None:
+    marker = f"34.{os.getpid() % 1000:03}04"
+    async with started("--allow", "all") as (client, process):
+        session = await client.start(str(tmp_path))
+        await client.begin_prompt(session, f"run echo started; sleep {marker}")
+        await client.until_output("started")
+        process.kill()
+        await _ends(process)
+        assert await _gone(f"sleep {marker}")
+
+
+def test_a_client_that_closes_its_ear_ends_the_agent(tmp_path: Path) -> None:
+    prompt = {"sessionId": "", "prompt": [{"type": "text", "text": "slow"}]}
+    requests = [("initialize", {"protocolVersion": 1}), ("session/new", {"cwd": str(tmp_path), "mcpServers": []})]
+    with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        answer: dict[str, Any] = {}
+        for id, (method, params) in enumerate([*requests, ("session/prompt", prompt)]):
+            message = {"jsonrpc": "2.0", "id": id, "method": method, "params": params}
+            process.stdin.write(json.dumps(message).encode() + b"\n")
+            process.stdin.flush()
+            answer = json.loads(process.stdout.readline())
+            prompt["sessionId"] = answer.get("result", {}).get("sessionId", "")
+        assert answer["method"] == "session/update"
+        process.stdout.close()
+        assert process.wait(5) == 0
+
+
+async def test_a_client_that_does_not_read_cannot_keep_the_agent_alive(tmp_path: Path) -> None:
+    async with started() as (client, process):
+        session = await client.start(str(tmp_path))
+        await client.begin_prompt(session, "count 1000000")
+        await client.until(lambda m: m.get("method") == "session/update")
+        assert process.stdin is not None
+        await process.stdin.aclose()
+        assert await _ends(process) == 0
 
 
 async def test_the_end_of_stdin_while_the_user_is_asked_ends_the_agent(tmp_path: Path) -> None:
