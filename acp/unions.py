@@ -89,8 +89,11 @@ class _Choose:
 
     def after(self, name: str) -> list[str]:
         """The arms to try where the arm of that name does not fit: those that another tag, or none, may mean too."""
-        bare = [other for other, _ in self._bare if other != name]
-        return [] if self._rule.exclusive or name == self._unknown else bare
+        bare = [other for other, _ in self._bare]
+        if self._rule.exclusive or name == self._unknown:
+            return []
+        last = [self._unknown] if name in bare and self._unknown else []
+        return [other for other in bare if other != name] + last
 
     def arm_of(self, value: Any) -> str | None:
         if not isinstance(value, dict):

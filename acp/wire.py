@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast
 
 from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, Strict, ValidationError
@@ -84,6 +84,18 @@ def _empty_on_error(value: Any, validate: Callable[[Any], Any]) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
+class Either:
+    """One of several types without a tag: a value that fits none is one error, at the value's place."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = handler(source)
+        union = cast("dict[str, Any]", schema["schema"] if schema["type"] == "nullable" else schema)
+        if union["type"] == "union":
+            union |= {"custom_error_type": "either", "custom_error_message": "Input fits none of the alternatives"}
+        return schema
+
+
+@dataclass(frozen=True, slots=True)
 class Format:
     """The schema's `format` or `contentEncoding`, for the reader: as in JSON Schema, it refuses nothing."""
 
@@ -109,6 +121,7 @@ OMIT = Omit()
 OMIT_NULL = Omit(nullable=False)
 SKIP = Omit()
 EMPTY = Empty()
+EITHER = Either()
 NULL_IS_EMPTY_LIST = NullIsEmpty(list)
 NULL_IS_EMPTY_DICT = NullIsEmpty(dict)
 UNSTABLE = Unstable()
@@ -168,13 +181,15 @@ class Wire(BaseModel):
         protected_namespaces=(),
     )
 
-    def __init__(self, /, **data: Any) -> None:
-        super().__init__(**data)
-        if tags := type(self).__tags__:
+    def model_post_init(self, context: Any, /) -> None:
+        """Count tags as given, and no field whose attribute is merely spelled like an unknown key on the wire."""
+        if tags := self.__tags__:
             self.__pydantic_fields_set__.update(tags)
-
-    # Tells pydantic that validation need not go through this constructor: what is decoded carries its tags.
-    __init__.__pydantic_base_init__ = True  # pyright: ignore[reportFunctionMemberAccess]
+        if extra := self.__pydantic_extra__:
+            fields = self.__pydantic_fields__
+            for name in extra.keys() & fields.keys():
+                if self.__dict__.get(name) == fields[name].get_default(call_default_factory=True):
+                    self.__pydantic_fields_set__.discard(name)
 
     __tags__: ClassVar[tuple[str, ...]] = ()
 

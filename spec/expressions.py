@@ -49,7 +49,7 @@ def expression(schema: Schema, *, skip: bool = False) -> str:
     if is_enum(schema):
         return enum(schema)
     if arms := alternatives(schema):
-        return union([expression(arm) for arm in arms])
+        return either([expression(arm) for arm in arms])
     kinds = schema.get("type", [])
     if isinstance(kinds, list):
         if not kinds:
@@ -57,6 +57,13 @@ def expression(schema: Schema, *, skip: bool = False) -> str:
         plain = [expression({**schema, "type": kind}, skip=skip) for kind in cast("list[str]", kinds)]
         return union(plain)
     return of_kind(kinds, schema, skip)
+
+
+def either(members: list[str]) -> str:
+    """One of several types, as one mark says once."""
+    inner = [re.sub(r"^Annotated\[(.*), EITHER\]$", r"\1", member) for member in members]
+    several = inner != members or len(set(inner) - {"None"}) > 1
+    return annotated(union(inner), ["EITHER"] if several else [])
 
 
 def union(members: list[str]) -> str:
@@ -171,7 +178,7 @@ def initial(schema: Schema, base: str) -> tuple[str, bool]:
         if isinstance(value, bool | str):
             return (repr(value) if isinstance(value, bool) else json.dumps(value)), True
         return f"Field(default_factory={plain})", True
-    if base.endswith(("None", "Any")):
+    if base.removesuffix(", EITHER]").endswith(("None", "Any")):
         return "None", True
     if schema.get("type") in ("array", "object"):
         return f"Field(default_factory={plain})", True

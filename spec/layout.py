@@ -6,6 +6,7 @@ import re
 
 WIDTH = 120
 WIRE = (
+    "EITHER",
     "EMPTY",
     "NULL_IS_EMPTY_DICT",
     "NULL_IS_EMPTY_LIST",

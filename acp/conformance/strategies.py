@@ -36,6 +36,8 @@ SAMPLES = {
     "date-time": st.sampled_from(["2026-01-02T03:04:05Z", "2026-01-02T03:04:05.678+01:00"]),
     "regex": st.sampled_from(["a+", "^x$"]),
 }
+UNKNOWN = words.map(lambda word: f"x-{word}") | st.sampled_from(["session_id", "__class__", "self", "x_y"])
+"""Names that no version of the protocol defines; some look like an implementation's own names."""
 WRONG: list[Json] = [None, True, 0, -1, 2**65, 1.5, 1.0, "", "zzz", [], [None], {}, {"type": "zzz"}]
 
 
@@ -134,7 +136,7 @@ class Values:
         own = self.members(schema)
         whole = [self.of(part) for part in schema.get("allOf", [])]
         arms = [(self.of(arm), set(arm.get("properties", {}))) for arm in alternatives(schema)]
-        more = st.dictionaries(words.map(lambda word: f"x-{word}"), anything, max_size=1)
+        more = st.dictionaries(UNKNOWN, anything, max_size=1)
 
         @st.composite
         def build(draw: Draw) -> Json:

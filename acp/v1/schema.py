@@ -14,6 +14,7 @@ from pydantic import Field
 from acp.methods import Method
 from acp.unions import Arms, Free, Sealed, Unknown
 from acp.wire import (
+    EITHER,
     EMPTY,
     NULL_IS_EMPTY_DICT,
     NULL_IS_EMPTY_LIST,
@@ -34,7 +35,7 @@ from acp.wire import (
     WithMeta,
 )
 
-RequestId: TypeAlias = Int64 | str | None
+RequestId: TypeAlias = Annotated[Int64 | str | None, EITHER]
 SessionId: TypeAlias = str
 
 
@@ -499,7 +500,7 @@ ExtRequest: TypeAlias = Any
 class AgentRequest(Wire):
     id: RequestId
     method: str
-    params: (
+    params: Annotated[
         WriteTextFileRequest
         | ReadTextFileRequest
         | RequestPermissionRequest
@@ -511,8 +512,9 @@ class AgentRequest(Wire):
         | CreateElicitationRequest
         | MessageMcpRequest
         | ExtRequest
-        | None
-    ) = None
+        | None,
+        EITHER,
+    ] = None
 
 
 ProtocolVersion: TypeAlias = UInt16
@@ -747,7 +749,9 @@ class SessionConfigSelectGroup(WithMeta):
     options: Annotated[list[Annotated[SessionConfigSelectOption, SKIP]], EMPTY]
 
 
-SessionConfigSelectOptions: TypeAlias = list[SessionConfigSelectOption] | list[SessionConfigSelectGroup]
+SessionConfigSelectOptions: TypeAlias = Annotated[
+    list[SessionConfigSelectOption] | list[SessionConfigSelectGroup], EITHER
+]
 
 
 class SessionConfigSelect(Wire):
@@ -887,7 +891,7 @@ class Error(Wire):
 
 class ResultAgentResponse(Wire):
     id: RequestId
-    result: (
+    result: Annotated[
         InitializeResponse
         | AuthenticateResponse
         | ListProvidersResponse
@@ -909,8 +913,9 @@ class ResultAgentResponse(Wire):
         | SetSessionModeResponse
         | SetSessionConfigOptionResponse
         | PromptResponse
-        | ExtResponse
-    )
+        | ExtResponse,
+        EITHER,
+    ]
 
 
 class ErrorAgentResponse(Wire):
@@ -1395,9 +1400,10 @@ ExtNotification: TypeAlias = Any
 
 class AgentNotification(Wire):
     method: str
-    params: (
-        SessionNotification | CompleteElicitationNotification | AuthStatusUpdateNotification | ExtNotification | None
-    ) = None
+    params: Annotated[
+        SessionNotification | CompleteElicitationNotification | AuthStatusUpdateNotification | ExtNotification | None,
+        EITHER,
+    ] = None
 
 
 class FileSystemCapabilities(WithMeta):
@@ -1659,7 +1665,7 @@ class PromptRequest(WithMeta):
 class ClientRequest(Wire):
     id: RequestId
     method: str
-    params: (
+    params: Annotated[
         InitializeRequest
         | AuthenticateRequest
         | ListProvidersRequest
@@ -1682,8 +1688,9 @@ class ClientRequest(Wire):
         | SetSessionConfigOptionRequest
         | PromptRequest
         | ExtRequest
-        | None
-    ) = None
+        | None,
+        EITHER,
+    ] = None
 
 
 class WriteTextFileResponse(WithMeta):
@@ -1750,7 +1757,7 @@ class KillTerminalResponse(WithMeta):
     pass
 
 
-ElicitationContentValue: TypeAlias = str | Int64 | Number | Bool | list[str]
+ElicitationContentValue: TypeAlias = Annotated[str | Int64 | Number | Bool | list[str], EITHER]
 
 
 class ElicitationAcceptAction(Wire):
@@ -1812,7 +1819,7 @@ MessageMcpResponse.seal(Arms(), ResultMessageMcpResponse, ErrorMessageMcpRespons
 
 class ResultClientResponse(Wire):
     id: RequestId
-    result: (
+    result: Annotated[
         WriteTextFileResponse
         | ReadTextFileResponse
         | RequestPermissionResponse
@@ -1823,8 +1830,9 @@ class ResultClientResponse(Wire):
         | KillTerminalResponse
         | CreateElicitationResponse
         | MessageMcpResponse
-        | ExtResponse
-    )
+        | ExtResponse,
+        EITHER,
+    ]
 
 
 class ErrorClientResponse(Wire):
@@ -1848,7 +1856,7 @@ class MessageMcpNotification(WithMeta):
 
 class ClientNotification(Wire):
     method: str
-    params: CancelNotification | MessageMcpNotification | ExtNotification | None = None
+    params: Annotated[CancelNotification | MessageMcpNotification | ExtNotification | None, EITHER] = None
 
 
 class CancelRequestNotification(WithMeta):
@@ -1867,7 +1875,7 @@ class ProxySuccessorRequest(WithMeta):
 class ProxyRequest(Wire):
     id: RequestId
     method: str
-    params: InitializeProxyRequest | ProxySuccessorRequest | None = None
+    params: Annotated[InitializeProxyRequest | ProxySuccessorRequest | None, EITHER] = None
 
 
 class InitializeProxyResponse(InitializeResponse):
@@ -1880,7 +1888,7 @@ class ProxySuccessorResponse(Free):
 
 class ResultProxyResponse(Wire):
     id: RequestId
-    result: InitializeProxyResponse | ProxySuccessorResponse
+    result: Annotated[InitializeProxyResponse | ProxySuccessorResponse, EITHER]
 
 
 class ErrorProxyResponse(Wire):

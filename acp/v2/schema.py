@@ -14,6 +14,7 @@ from pydantic import Field
 from acp.methods import Method
 from acp.unions import Arms, Free, Sealed, Unknown
 from acp.wire import (
+    EITHER,
     EMPTY,
     NULL_IS_EMPTY_LIST,
     OMIT,
@@ -32,7 +33,7 @@ from acp.wire import (
     WithMeta,
 )
 
-RequestId: TypeAlias = Int64 | str
+RequestId: TypeAlias = Annotated[Int64 | str, EITHER]
 SessionId: TypeAlias = str
 ToolCallId: TypeAlias = str
 ToolKind: TypeAlias = Annotated[
@@ -575,7 +576,9 @@ ExtRequest: TypeAlias = Any
 class AgentRequest(Wire):
     id: RequestId
     method: str
-    params: RequestPermissionRequest | CreateElicitationRequest | MessageMcpRequest | ExtRequest | None = None
+    params: Annotated[
+        RequestPermissionRequest | CreateElicitationRequest | MessageMcpRequest | ExtRequest | None, EITHER
+    ] = None
 
 
 ProtocolVersion: TypeAlias = UInt16
@@ -811,9 +814,9 @@ class SessionConfigSelectGroup(WithMeta):
     options: Annotated[Annotated[list[Annotated[SessionConfigSelectOption, SKIP]], MinLen(1)], EMPTY]
 
 
-SessionConfigSelectOptions: TypeAlias = (
-    Annotated[list[SessionConfigSelectOption], MinLen(1)] | Annotated[list[SessionConfigSelectGroup], MinLen(1)]
-)
+SessionConfigSelectOptions: TypeAlias = Annotated[
+    Annotated[list[SessionConfigSelectOption], MinLen(1)] | Annotated[list[SessionConfigSelectGroup], MinLen(1)], EITHER
+]
 
 
 class SessionConfigSelect(Wire):
@@ -1007,7 +1010,7 @@ class SessionNotFoundErrorData(WithMeta):
     session_id: SessionId
 
 
-ErrorData: TypeAlias = UnsupportedProtocolVersionErrorData | SessionNotFoundErrorData | Any
+ErrorData: TypeAlias = Annotated[UnsupportedProtocolVersionErrorData | SessionNotFoundErrorData | Any, EITHER]
 
 
 class Error(Wire):
@@ -1210,7 +1213,7 @@ ExtResponse: TypeAlias = Any
 
 class ResultAgentResponse(Wire):
     id: RequestId
-    result: (
+    result: Annotated[
         InitializeResponse
         | LoginAuthResponse
         | ListProvidersResponse
@@ -1232,12 +1235,13 @@ class ResultAgentResponse(Wire):
         | CancelTerminalResponse
         | SetSessionConfigOptionResponse
         | PromptResponse
-        | ExtResponse
-    )
+        | ExtResponse,
+        EITHER,
+    ]
 
 
 class ErrorAgentResponse(Wire):
-    id: Int64 | str | None
+    id: Annotated[Int64 | str | None, EITHER]
     error: Error
 
 
@@ -1689,13 +1693,14 @@ ExtNotification: TypeAlias = Any
 
 class AgentNotification(Wire):
     method: str
-    params: (
+    params: Annotated[
         UpdateSessionNotification
         | CompleteElicitationNotification
         | AuthStatusUpdateNotification
         | ExtNotification
-        | None
-    ) = None
+        | None,
+        EITHER,
+    ] = None
 
 
 class TerminalAuthCapabilities(WithMeta):
@@ -1938,7 +1943,7 @@ class PromptRequest(WithMeta):
 class ClientRequest(Wire):
     id: RequestId
     method: str
-    params: (
+    params: Annotated[
         InitializeRequest
         | LoginAuthRequest
         | ListProvidersRequest
@@ -1961,8 +1966,9 @@ class ClientRequest(Wire):
         | SetSessionConfigOptionRequest
         | PromptRequest
         | ExtRequest
-        | None
-    ) = None
+        | None,
+        EITHER,
+    ] = None
 
 
 class CancelledPermissionOutcome(WithMeta):
@@ -1997,7 +2003,7 @@ class RequestPermissionResponse(WithMeta):
     outcome: RequestPermissionOutcome
 
 
-ElicitationContentValue: TypeAlias = str | Int64 | Number | Bool | list[str] | Any
+ElicitationContentValue: TypeAlias = Annotated[str | Int64 | Number | Bool | list[str] | Any, EITHER]
 
 
 class ElicitationAcceptAction(Wire):
@@ -2059,11 +2065,11 @@ MessageMcpResponse.seal(Arms(), ResultMessageMcpResponse, ErrorMessageMcpRespons
 
 class ResultClientResponse(Wire):
     id: RequestId
-    result: RequestPermissionResponse | CreateElicitationResponse | MessageMcpResponse | ExtResponse
+    result: Annotated[RequestPermissionResponse | CreateElicitationResponse | MessageMcpResponse | ExtResponse, EITHER]
 
 
 class ErrorClientResponse(Wire):
-    id: Int64 | str | None
+    id: Annotated[Int64 | str | None, EITHER]
     error: Error
 
 
@@ -2083,7 +2089,7 @@ class MessageMcpNotification(WithMeta):
 
 class ClientNotification(Wire):
     method: str
-    params: CancelSessionNotification | MessageMcpNotification | ExtNotification | None = None
+    params: Annotated[CancelSessionNotification | MessageMcpNotification | ExtNotification | None, EITHER] = None
 
 
 class CancelRequestNotification(WithMeta):
@@ -2102,7 +2108,7 @@ class ProxySuccessorRequest(WithMeta):
 class ProxyRequest(Wire):
     id: RequestId
     method: str
-    params: InitializeProxyRequest | ProxySuccessorRequest | None = None
+    params: Annotated[InitializeProxyRequest | ProxySuccessorRequest | None, EITHER] = None
 
 
 class InitializeProxyResponse(InitializeResponse):
@@ -2115,11 +2121,11 @@ class ProxySuccessorResponse(Free):
 
 class ResultProxyResponse(Wire):
     id: RequestId
-    result: InitializeProxyResponse | ProxySuccessorResponse
+    result: Annotated[InitializeProxyResponse | ProxySuccessorResponse, EITHER]
 
 
 class ErrorProxyResponse(Wire):
-    id: Int64 | str | None
+    id: Annotated[Int64 | str | None, EITHER]
     error: Error
 
 

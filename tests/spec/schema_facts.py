@@ -11,8 +11,9 @@ from types import ModuleType, NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Le, MinLen
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel
 
+from acp.methods import Method
 from acp.unions import Arms, Sealed, Unknown
 from acp.wire import AnyNumber, Empty, Format, NullIsEmpty, Omit, Open, Unstable, Wire, WithMeta, camel
 
@@ -210,8 +211,9 @@ class ModelFacts:
         return self.stable and name in self.unstable
 
     def methods(self) -> set[tuple[str, str, str]]:
-        sides = {"both": "protocol"}
+        sides: dict[str, str] = {"both": "protocol"}
         found: set[tuple[str, str, str]] = set()
+        method: Method[Any, Any]
         for method in self.module.METHODS:
             if method.stable or not self.stable:
                 types = [method.params] if method.result is None else [method.params, method.result]
@@ -222,14 +224,14 @@ class ModelFacts:
         found = getattr(self.module, name)
         if not isinstance(found, type) or found.__name__ != name or not issubclass(found, BaseModel):
             return self.value(found)
-        if issubclass(found, RootModel):
+        if not issubclass(found, Wire):
             return {"properties": {}}
         facts: Facts = {"properties": self.properties(found)}
         bases = [base.__name__ for base in found.__bases__ if base.__name__ in self.names]
         if bases:
             facts["is"] = bases[0]
             facts["properties"] = {}
-        if arms := found.__dict__.get("__arms__"):
+        if issubclass(found, Sealed) and (arms := vars(found).get("__arms__")):
             facts["union"] = self.union(arms, found.__union__)
         return facts
 
