@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -31,7 +31,7 @@ from .methods import Method
 from .peer import Called, CancelAsked, Event, Notified, Peer, Refused, Replied, RequestId
 from .transports import Oversize, Transport
 
-__all__ = ["Connection", "Handlers", "Transport"]
+__all__ = ["Connection", "Handlers", "Pending", "Transport"]
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -47,6 +47,32 @@ LAST_WORDS = 2.0
 """Seconds that the last texts get to leave when the connection is closed."""
 
 _reading: ContextVar[bool] = ContextVar("acp_reading", default=False)
+
+
+class Pending(Generic[R]):
+    """An answer that is on its way."""
+
+    def __init__(self, id: RequestId, abandon: Callable[[RequestId], None]) -> None:
+        self.id = id
+        self._abandon = abandon
+        self._event = anyio.Event()
+        self._outcome: Any = None
+
+    def settle(self, outcome: Any) -> None:
+        """The answer is here: a result, or the error to raise."""
+        self._outcome = outcome
+        self._event.set()
+
+    async def answer(self) -> R:
+        """Wait for it. Raises RequestError, ConnectionClosed. Cancelled, it tells the peer so."""
+        try:
+            await self._event.wait()
+        except anyio.get_cancelled_exc_class():
+            self._abandon(self.id)
+            raise
+        if isinstance(self._outcome, RequestError | ConnectionClosed):
+            raise self._outcome
+        return self._outcome
 
 
 class Handlers:
@@ -86,7 +112,7 @@ class Connection:
         self._peer = Peer(batch=batch)
         self._handlers: dict[str, Handler] = {}
         self._any_call = calls is None
-        self._waiters: dict[RequestId, _Waiter] = {}
+        self._waiters: dict[RequestId, Pending[Any]] = {}
         self._scopes: dict[RequestId, anyio.CancelScope] = {}
         self._wake = anyio.Event()
         self._sent = anyio.Event()
@@ -145,12 +171,26 @@ class Connection:
         self._wake.set()
         self._sent.set()
         for waiter in self._waiters.values():
-            waiter.set(ConnectionClosed(reason))
+            waiter.settle(ConnectionClosed(reason))
         self._waiters.clear()
         for scope in self._scopes.values():
             scope.cancel()
 
     # What we say -----------------------------------------------------------------------------------------
+
+    async def ask(self, method: Method[P, R], params: P) -> Pending[R]:
+        """Ask the peer; give back the answer to wait for. What is said after this is said behind the question.
+
+        Raises ConnectionClosed, and LocalProtocolError when we may not ask.
+        """
+        if _reading.get():
+            raise LocalProtocolError(f"{method.name} would wait for ever: a notification handler holds the reader")
+        await self._room(method)
+        id = self._peer.call(method, params)
+        self._wake.set()
+        pending = Pending[R](id, self._abandon)
+        self._waiters[id] = pending
+        return pending
 
     async def call(self, method: Method[P, R], params: P) -> R:
         """Ask the peer and wait for its answer.
@@ -158,22 +198,13 @@ class Connection:
         Raises RequestError when the answer is an error, ConnectionClosed when none will come, LocalProtocolError when
         we may not ask. Cancelled, it tells the peer so.
         """
-        if _reading.get():
-            raise LocalProtocolError(f"{method.name} would wait for ever: a notification handler holds the reader")
-        await self._room(method)
-        id = self._peer.call(method, params)
-        waiter = self._waiters[id] = _Waiter()
-        self._wake.set()
-        try:
-            outcome = await waiter.wait()
-        except anyio.get_cancelled_exc_class():
-            if self._waiters.pop(id, None) is not None:
-                self._peer.cancel(id)
-                self._wake.set()
-            raise
-        if isinstance(outcome, RequestError | ConnectionClosed):
-            raise outcome
-        return outcome
+        return await (await self.ask(method, params)).answer()
+
+    def _abandon(self, id: RequestId) -> None:
+        """Nobody waits for the answer to `id` any more."""
+        if self._waiters.pop(id, None) is not None:
+            self._peer.cancel(id)
+            self._wake.set()
 
     async def notify(self, method: Method[P, None], params: P) -> None:
         """Tell the peer. Raises ConnectionClosed, LocalProtocolError."""
@@ -241,7 +272,7 @@ class Connection:
             case Replied(id, outcome):
                 waiter = self._waiters.pop(id, None)
                 if waiter is not None:
-                    waiter.set(outcome)
+                    waiter.settle(outcome)
             case CancelAsked(id):
                 if id in self._scopes:
                     self._scopes[id].cancel()
@@ -303,22 +334,6 @@ class Connection:
         reference = uuid.uuid4().hex[:12]
         log.error("%s: %s failed, reference %s", self.name, method.name, reference, exc_info=error)
         return RequestError(ErrorCode.INTERNAL_ERROR, "Internal error", {"reference": reference})
-
-
-class _Waiter:
-    """One answer that somebody waits for."""
-
-    def __init__(self) -> None:
-        self._event = anyio.Event()
-        self._outcome: Any = None
-
-    def set(self, outcome: Any) -> None:
-        self._outcome = outcome
-        self._event.set()
-
-    async def wait(self) -> Any:
-        await self._event.wait()
-        return self._outcome
 
 
 class _quiet_group:

@@ -1,0 +1,8 @@
+"""`python -m acp_client` is `acp exec`."""
+
+import sys
+
+from .exec import main
+
+if __name__ == "__main__":
+    sys.exit(main())
