@@ -29,6 +29,7 @@ from anyio.abc import TaskGroup
 from .errors import ConnectionClosed, ErrorCode, LocalProtocolError, RequestError
 from .methods import Method
 from .peer import Called, CancelAsked, Event, Notified, Peer, Refused, Replied, RequestId
+from .tasks import task_group
 from .transports import Oversize, Transport
 
 __all__ = ["Connection", "Handlers", "Pending", "Transport"]
@@ -134,7 +135,7 @@ class Connection:
     # Life ------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        self._group = await self._exits.enter_async_context(_quiet_group())
+        self._group = await self._exits.enter_async_context(task_group())
         self._group.start_soon(self._read, name=f"{self.name} reader")
         self._group.start_soon(self._write, name=f"{self.name} writer")
         return self
@@ -237,6 +238,8 @@ class Connection:
                     await self._transport.send(text)
                 self._sent.set()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
+            with anyio.move_on_after(1):  # a peer that ended is about to be read to its end, and that says more
+                await self._ended.wait()
             self._end(self._why("the peer no longer reads", error))
 
     async def _read(self) -> None:
@@ -334,19 +337,3 @@ class Connection:
         reference = uuid.uuid4().hex[:12]
         log.error("%s: %s failed, reference %s", self.name, method.name, reference, exc_info=error)
         return RequestError(ErrorCode.INTERNAL_ERROR, "Internal error", {"reference": reference})
-
-
-class _quiet_group:
-    """A task group whose user sees a failure as it is, not wrapped in an ExceptionGroup of one."""
-
-    async def __aenter__(self) -> TaskGroup:
-        self._group = anyio.create_task_group()
-        return await self._group.__aenter__()
-
-    async def __aexit__(self, *exc: Any) -> bool | None:
-        try:
-            return await self._group.__aexit__(*exc)
-        except BaseExceptionGroup as group:
-            if len(group.exceptions) == 1:
-                raise group.exceptions[0] from None
-            raise

@@ -1,8 +1,8 @@
 """One side of a JSON-RPC 2.0 conversation, without any I/O.
 
 Give it each text that arrives (`receive`) and it says what happened, as events; tell it what to say (`call`,
-`notify`, `reply`, `fail`) and it holds the texts to send (`texts_to_send`). Nothing a peer sends makes it raise: what is not JSON,
-not a message or not allowed is answered with an error, and the conversation goes on.
+`notify`, `reply`, `fail`) and it holds the texts to send (`texts_to_send`). Nothing a peer sends makes it raise:
+what is not JSON, not a message or not allowed is answered with an error, and the conversation goes on.
 
 An array is answered with one -32600, as schema 2.4.0 asks; `batch=True` takes its elements one by one instead, and
 answers each by itself.

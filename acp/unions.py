@@ -5,8 +5,6 @@ a base with the common fields, whose subclasses are the arms and which decodes i
 once, by its tag; arms without a tag are told apart by the keys they require.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, cast, get_args, get_origin

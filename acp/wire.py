@@ -9,8 +9,6 @@
 - `_meta` is the attribute `meta`; the other names are the schema's in snake_case.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast

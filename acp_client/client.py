@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 
 from acp.connection import Connection
 from acp.errors import AcpError, ConnectionClosed
+from acp.tasks import task_group
 from acp.transports import Transport
 from acp.transports.child import spawn_agent
 from acp.updates import Update
@@ -110,7 +111,7 @@ async def connect(
     """
     async with AsyncExitStack() as stack:
         transport = await _open(agent, stack, cwd, env)
-        group = await stack.enter_async_context(_group())
+        group = await stack.enter_async_context(task_group(cancel_at_end=True))
         client = Client(host, group)
         surface = client.surface
         surface.connection = Connection(transport, surface.handlers, name="client")
@@ -125,26 +126,6 @@ async def connect(
             raise CannotStart(f"the agent ended before it answered initialize: {error.reason}") from error
         yield client
         await connection.aclose()
-        group.cancel_scope.cancel()
-
-
-@asynccontextmanager
-async def _group() -> AsyncGenerator[TaskGroup]:
-    """A task group that is cancelled at the end and never wraps an exception of its block."""
-    raised: BaseException | None = None
-    try:
-        async with anyio.create_task_group() as group:
-            try:
-                yield group
-            except BaseException as error:
-                raised = error
-                raise
-            finally:
-                group.cancel_scope.cancel()
-    except BaseExceptionGroup:
-        if raised is not None and not isinstance(raised, BaseExceptionGroup):
-            raise raised from raised.__cause__
-        raise
 
 
 async def _open(

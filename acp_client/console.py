@@ -35,6 +35,16 @@ LONGEST_OUTPUT = 40  # lines of a tool's output that are shown
 DIM, BOLD, RED, GREEN, CYAN, RESET = "\x1b[2m", "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[36m", "\x1b[0m"
 
 
+EVENTS = {
+    "MessageChunk": "message",
+    "ToolCall": "tool_call",
+    "ToolCallUpdate": "tool_call_update",
+    "Plan": "plan",
+    "ContextUsage": "usage",
+}
+"""What an update is called in the JSON events."""
+
+
 class View(Protocol):
     """Shows what happens in a turn."""
 
@@ -71,9 +81,7 @@ class JsonView:
         self._out.flush()
 
     def update(self, update: Update) -> None:
-        names = {MessageChunk: "message", ToolCall: "tool_call", ToolCallUpdate: "tool_call_update"}
-        kind = names.get(type(update), type(update).__name__.lower())
-        self.event(kind, update=plain(update))
+        self.event(EVENTS.get(type(update).__name__, "other"), update=plain(update))
 
     def result(self, stop_reason: str, meta: Mapping[str, Any]) -> None:
         self.event("result", stop_reason=stop_reason, meta=dict(meta))
@@ -132,7 +140,8 @@ class TerminalView:
                 self.line(f"* {title}", BOLD, CYAN)
                 self.content(update.content, before=True)
             case ToolCallUpdate(status="completed" | "failed" as status):
-                self.content(update.content or (), before=False)
+                if isinstance(update.content, tuple):
+                    self.content(update.content, before=False)
                 if status == "failed":
                     self.line(f"  failed: {self._calls.get(update.id, update.id)}", RED)
             case Plan(entries):
@@ -159,7 +168,7 @@ class TerminalView:
                     self.line(f"  … {len(rows) - LONGEST_OUTPUT} more lines", DIM)
 
     def result(self, stop_reason: str, meta: Mapping[str, Any]) -> None:
-        cost = next((value for key, value in meta.items() if key.endswith("/turn")), {})
+        cost: Mapping[str, Any] = meta.get("acp-laguna/turn") or {}
         tokens, seconds = cost.get("outputTokens"), cost.get("modelSeconds")
         words = [stop_reason]
         if tokens is not None:

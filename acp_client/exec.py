@@ -15,12 +15,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import anyio
 import anyio.to_thread
 
 from acp.errors import AcpError
+from acp.tasks import task_group
 from acp.updates import Update
 
 from .client import connect
@@ -130,8 +131,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         made.error(str(error))
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.ERROR, format="%(name)s: %(message)s")
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    out = cast("TextIOWrapper", sys.stdout)
+    out.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks is escaped
     try:
         return anyio.run(_run, options, text, log)
     except BrokenPipeError:
@@ -174,7 +175,7 @@ def _edits_or(asker: Asker) -> Ask:
 async def _turn(session: Session, text: str, view: View) -> int:
     """Take the turn and show it; a first signal cancels it, and the turn gets two seconds to end."""
     stopped: list[int] = []
-    async with anyio.create_task_group() as group, session.prompt(text) as turn:
+    async with task_group() as group, session.prompt(text) as turn:
         group.start_soon(_cancel_on_signal, session, stopped, group.cancel_scope)
         async for update in turn:
             view.update(update)

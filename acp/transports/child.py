@@ -13,6 +13,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import Process
 
+from ..tasks import task_group
 from .lines import LONGEST_LINE, LineBuffer, Oversize
 
 log = logging.getLogger("acp")
@@ -111,13 +112,11 @@ async def spawn_agent(
         list(argv), cwd=cwd, env=dict(env) if env is not None else None, start_new_session=True
     )
     transport = ChildTransport(process, limit=limit)
-    async with anyio.create_task_group() as group:
+    async with task_group(cancel_at_end=True) as group:
         group.start_soon(transport.drain_stderr)
         try:
             yield transport
         finally:
             with anyio.CancelScope(shield=True):
                 await transport.aclose()
-            group.cancel_scope.cancel()
-            with anyio.CancelScope(shield=True):
                 await process.aclose()
