@@ -34,10 +34,10 @@ def tidy(header: str, blocks: list[str]) -> str:
     header = re.sub(r"(?m)^from (\S+) import (?!\()(.*)$", lambda m: keep(m[1], m[2], words), header)
     imports = "".join(f"    {name},\n" for name in WIRE if name in words)
     body = ""
-    for block, before in zip(blocks, ["class", *blocks], strict=False):
+    for block, before in zip(blocks, ["", *blocks], strict=False):
         spaced = block.startswith("class") or before.startswith("class")
-        body += ("\n\n" if spaced and body else "") + "\n".join(map(wrap, block.splitlines())) + "\n"
-    return f"{header}{imports})\n\n{'' if blocks[0].startswith('class') is False else chr(10)}{body}"
+        body += ("\n\n" if spaced else "") + "\n".join(map(wrap, block.splitlines())) + "\n"
+    return f"{header}{imports})\n\n{body}"
 
 
 def keep(module: str, names: str, words: set[str]) -> str:

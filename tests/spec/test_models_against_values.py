@@ -22,7 +22,9 @@ from acp.wire import Wire, dumps, loads, pointers
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES: dict[str, ModuleType] = {"v1": acp.v1.schema, "v2": acp.v2.schema}
-quick = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], derandomize=True)
+quick = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], derandomize=True
+)
 
 
 @cache

@@ -11,7 +11,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from schema_facts import ModelFacts, SchemaFacts
+from model_facts import ModelFacts
+from schema_facts import SchemaFacts
 
 import acp.v1.schema
 import acp.v2.schema
