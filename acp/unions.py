@@ -44,7 +44,7 @@ class Arms:
         built = {ARM + arm.__name__: handler.generate_schema(arm) for arm in arms}
         choices: dict[str, CoreSchema] = {}
         for name, first in built.items():
-            others = [(built[other], other) for other in choose.after(name)]
+            others = [(built[other], ARM + other) for other in choose.after(name)]
             choices[name] = (
                 core_schema.union_schema([(first, name), *others], mode="left_to_right") if others else first
             )

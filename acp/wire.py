@@ -236,11 +236,15 @@ def pointers(error: ValidationError) -> list[dict[str, str]]:
     """Where and why a value does not fit: JSON pointers and messages, without the values themselves."""
     found: dict[str, str] = {}
     for line in error.errors(include_url=False, include_context=False, include_input=False):
-        steps = [str(step) for step in line["loc"] if not str(step).startswith(ARM)]
+        steps = [str(step) for step in line["loc"]]
+        if any(step.startswith(ARM + ARM) for step in steps):
+            continue
+        steps = [step for step in steps if not step.startswith(ARM)]
         pointer = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
         found.setdefault(pointer, line["msg"])
     return [{"pointer": pointer, "message": message} for pointer, message in found.items()]
 
 
 ARM = "\u2192"
-"""Begins the steps of an error's location that name a union's arm and no key of the JSON value."""
+"""Begins the steps of an error's location that name a union's arm and no key of the JSON value; twice if the arm
+was tried only because the likely one did not fit."""

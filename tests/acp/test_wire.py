@@ -175,6 +175,15 @@ def test_a_refusal_names_the_place_and_not_the_value() -> None:
     assert secret not in repr(places)
 
 
+def test_a_refusal_speaks_of_the_likely_arm_only() -> None:
+    servers = [
+        {"name": "n", "command": 5, "args": [], "env": []},
+        {"type": "http", "name": "n", "url": 1, "headers": []},
+    ]
+    places = refusal(v1.NewSessionRequest, {"cwd": "/", "mcpServers": servers})
+    assert set(places) == {"/mcpServers/0/command", "/mcpServers/1/url"}
+
+
 def test_a_pointer_escapes_slashes_and_tildes() -> None:
     places = refusal(
         v1.SetProviderRequest, {"providerId": "p", "apiType": "x", "baseUrl": "u", "headers": {"a/b~c": 1}}
