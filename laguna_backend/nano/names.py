@@ -64,8 +64,7 @@ class Names:
         kind = self.rng.random()
         if kind < 0.55:
             index = self.rng.randrange(len(WORDS) // 5) * 5
-            words = WORDS[index] if self.held_out else WORDS[min(index + self.rng.randint(1, 4), len(WORDS) - 1)]
-            return words
+            return WORDS[index] if self.held_out else WORDS[index + self.rng.randint(1, 4)]
         if kind < 0.85:
             size = self.rng.randint(1, 3)
             return "".join(self.rng.choice(CONSONANTS) + self.rng.choice(VOWELS) for _ in range(size)) + (

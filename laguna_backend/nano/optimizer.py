@@ -1,4 +1,4 @@
-"""Muon for matrices, AdamW for the rest (Muon: Jordan et al. 2024; Laguna itself was trained with it, arXiv 2605.27605).
+"""Muon for matrices, AdamW for the rest (Jordan et al. 2024; Laguna was trained with it, arXiv 2605.27605).
 
 Muon moves each matrix by its momentum made orthogonal with five Newton-Schulz steps, so that every direction of the
 matrix learns at the same pace. Embeddings, norms, routers and gates are not matrices in that sense and stay with AdamW.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from itertools import pairwise
 
 from tokenizers import Tokenizer
 
@@ -27,7 +28,7 @@ def learn_merges(count: int = MERGES, seed: int = 0) -> list[tuple[str, str]]:
     while len(merges) < count:
         pairs: Counter[tuple[str, str]] = Counter()
         for word, parts in pieces.items():
-            for pair in zip(parts, parts[1:], strict=False):
+            for pair in pairwise(parts):
                 pairs[pair] += words[word]
         best, _ = min(pairs.items(), key=lambda item: (-item[1], item[0]))
         merges.append(best)

@@ -182,5 +182,5 @@ def random_output(rng: random.Random, names: Names) -> str:
     if kind < 0.8:
         seconds = f"{rng.random():.2f}"
         return f"{rng.choice('.F')}{'.' * rng.randint(1, 20)}\n{rng.randint(1, 99)} passed in {seconds}s"
-    count = rng.randint(1, 40)
-    return f"{'.' * count}\n{'-' * 70}\nRan {count} tests in 0.{rng.randint(0, 999):03d}s\n\n{rng.choice(('OK', 'FAILED (failures=1)'))}"
+    count, verdict = rng.randint(1, 40), rng.choice(("OK", "FAILED (failures=1)"))
+    return f"{'.' * count}\n{'-' * 70}\nRan {count} tests in 0.{rng.randint(0, 999):03d}s\n\n{verdict}"
