@@ -1,39 +1,72 @@
-"""The `acp` command: the one place that knows every package, and imports only the one that is asked for."""
+"""The `acp` command: a table of subcommands, each imported by name when it is called.
+
+The only place that knows every part of the house; nothing else in `acp` imports upward. It reads no configuration
+and sets nothing global, and what was not asked for is not imported.
+"""
 
 from __future__ import annotations
 
+import importlib
 import sys
-from importlib import import_module
-from importlib.metadata import version
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
-COMMANDS = {
-    "agent": ("acp_server.__main__", "the agent, on stdin and stdout"),
-    "exec": ("acp_client.exec", "one prompt to an agent, without an editor"),
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "agent": ("acp_server.__main__:main", "a coding agent, on stdin and stdout"),
+    "exec": ("acp_client.exec:main", "give an agent one prompt and watch what it does"),
 }
+"""Subcommand → where it is, as module:function, and what it is."""
+
+USAGE = 2
 
 
-def usage() -> str:
-    rows = "\n".join(f"  {name:8} {what}" for name, (_, what) in COMMANDS.items())
-    return f"usage: acp COMMAND [OPTIONS]\n\n{rows}\n\nacp COMMAND --help says more; acp --version says which."
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments:
+        print(_help(), file=sys.stderr)
+        return USAGE
+    name, *rest = arguments
+    if name in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if name in ("-V", "--version"):
+        print(f"acp {_version()}")
+        return 0
+    if name not in COMMANDS:
+        print(f"acp: no command {name!r}; it is one of {', '.join(COMMANDS)}", file=sys.stderr)
+        return USAGE
+    module, _, function = COMMANDS[name][0].partition(":")
+    try:
+        command = cast("Callable[[Sequence[str]], int]", getattr(importlib.import_module(module), function))
+        return command(rest)
+    except KeyboardInterrupt:
+        return 130
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run a subcommand; the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    match arguments:
-        case [("-h" | "--help"), *_]:
-            print(usage())
-            return 0
-        case ["--version", *_]:
-            print(f"acp-laguna {version('acp-laguna')}")
-            return 0
-        case [name, *rest] if name in COMMANDS:
-            return int(import_module(COMMANDS[name][0]).main(rest))
-        case [name, *_]:
-            print(f"acp: there is no command {name!r}\n\n{usage()}", file=sys.stderr)
-        case _:
-            print(usage(), file=sys.stderr)
-    return 2
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: acp COMMAND [OPTION]...",
+            "",
+            "The Agent Client Protocol on the command line.",
+            "",
+            *lines,
+            "",
+            "acp COMMAND --help says more of one; acp --version says which version this is.",
+        ]
+    )
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("acp-laguna")
+    except PackageNotFoundError:
+        return "(not installed)"
 
 
 if __name__ == "__main__":

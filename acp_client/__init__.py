@@ -1,21 +1,26 @@
 """A client of ACP agents: a library, and `acp exec`.
 
-    client ─► session          Client, Session, Turn: version-free
-      └► surface_v1            what v1 says
-    host   local               what the agent may ask of us; files on this disk
-    exec ─► console            the command, and what it shows
+    client ─► session ─► inbox       Client, Session, Turn: of no version
+      └► surface_v1                  what version 1 says
+    host   local                     what the agent may ask of us; files on this disk
+    exec ─► console, asking, events  the command, and what it shows
 
-Promises: a session's updates come in the order they were sent, and a turn ends only behind the last of its own. Leaving
-a turn's block cancels the turn. Permission requests that are open then are answered `cancelled`. When the agent dies,
-whoever waits gets ConnectionClosed with the agent's last words. What this library does not know comes through as it is.
+Promises. A session's updates come in the order they were sent, and a turn ends behind the last of its own; what comes
+outside of turns is kept in `Session.updates`. Leaving a turn's block cancels the turn and waits for its end, a bounded
+time. Permission requests that are open then are answered `cancelled`, as are those that the agent withdraws. When the
+agent dies, whoever waits gets ConnectionClosed with the agent's last words. A turn that nobody reads makes the agent
+wait. What this library does not know comes through as it is.
 """
 
-from .client import CannotStart, Client, connect
-from .host import Ask, Files, Host, Option, PermissionRequest, allow_all, allow_edits, reject_all
+from .client import Client, connect
+from .host import Ask, Files, Host, Option, PermissionRequest, allow_all, allow_edits, allow_edits_or, reject_all
+from .launch import CannotStart, own_agent
 from .local import LocalFiles
 from .session import Session, Turn
+from .surface import AgentInfo, Usage
 
 __all__ = [
+    "AgentInfo",
     "Ask",
     "CannotStart",
     "Client",
@@ -26,8 +31,11 @@ __all__ = [
     "PermissionRequest",
     "Session",
     "Turn",
+    "Usage",
     "allow_all",
     "allow_edits",
+    "allow_edits_or",
     "connect",
+    "own_agent",
     "reject_all",
 ]

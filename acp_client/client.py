@@ -1,152 +1,182 @@
-"""A client of one agent: `async with connect("acp agent", host=Host(ask=allow_edits)) as client`."""
+"""The client: one connection to one agent, and the sessions on it."""
 
 from __future__ import annotations
 
 import logging
 import os
-import shlex
+import signal
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
 from acp.connection import Connection
-from acp.errors import AcpError, ConnectionClosed
-from acp.tasks import task_group
+from acp.dialect import Dialect
+from acp.errors import ConnectionClosed
 from acp.transports import Transport
-from acp.transports.child import spawn_agent
-from acp.updates import Update
+from acp.transports.child import ChildTransport
+from acp.updates import ToolCallUpdate, Update
 
-from .host import Host, PermissionRequest
-from .session import Session
-from .surface_v1 import AgentInfo, SurfaceV1
+from .host import Host, Option
+from .launch import CannotStart, Target, open_transport
+from .session import KEPT_UPDATES, Session
+from .surface import AgentInfo
+from .surface_v1 import SurfaceV1
 
-log = logging.getLogger("acp.client")
+log = logging.getLogger("acp")
 
-START_SECONDS = 30.0
-EARLY_UPDATES = 256
-"""Updates kept for sessions that we have not been told of yet, all together."""
-
-Agent = str | Sequence[str] | Transport
-
-
-class CannotStart(AcpError):
-    """The agent's command cannot be started, or it did not answer `initialize`."""
+START = 30.0
+"""Seconds an agent gets to start and answer `initialize`."""
+EARLY_SESSIONS = 16
+"""Sessions that may report before we know them; of more, the reports are dropped."""
 
 
 class Client:
-    """Talks to one agent. Made by `connect`."""
+    """A conversation with one agent. Made by `connect`."""
 
-    def __init__(self, host: Host, group: TaskGroup) -> None:
-        self._host, self._group = host, group
-        self._sessions: dict[str, Session] = {}
-        self._early: deque[tuple[str, Update]] = deque(maxlen=EARLY_UPDATES)
-        self.surface = SurfaceV1(host, self._deliver, self._ask)
-        self.agent: AgentInfo
+    def __init__(self, host: Host, transport: Transport) -> None:
+        self.surface = SurfaceV1(host, self)
+        self.connection = Connection(transport, self.surface.handlers, name="agent", calls=self.surface.first_calls)
+        self.surface.connection = self.connection
+        self.sessions: dict[str, Session] = {}
+        self._host = host
+        self._transport = transport
+        self._group: TaskGroup | None = None
+        self._early: dict[str, deque[Update]] = {}
 
     def __repr__(self) -> str:
-        return f"<Client of {self.agent.name}, {len(self._sessions)} sessions, {self.surface.connection!r}>"
+        return f"<Client of {self.info.name or 'an agent'} [{len(self.sessions)} sessions, {self.connection!r}]>"
 
-    async def new_session(self, cwd: str | os.PathLike[str]) -> Session:
-        """Begin a session in a directory, given by any path; the agent gets it absolute. Raises RequestError."""
-        session = Session(await self.surface.new_session(_absolute(cwd)), self)
-        self._sessions[session.id] = session
-        early = [update for id, update in self._early if id == session.id]
-        kept = [item for item in self._early if item[0] != session.id]
-        self._early.clear()
-        self._early.extend(kept)
-        for update in early:  # some agents speak of a session before they have answered session/new
-            await session._deliver(update)  # pyright: ignore[reportPrivateUsage]
+    @property
+    def info(self) -> AgentInfo:
+        """What the agent said of itself."""
+        return self.surface.info
+
+    @property
+    def dialect(self) -> Dialect:
+        """The version that was agreed on."""
+        return self.surface.dialect
+
+    async def new_session(
+        self, cwd: str | os.PathLike[str], *, directories: Sequence[str | os.PathLike[str]] = ()
+    ) -> Session:
+        """A new session in a directory, made absolute. Raises RequestError, ConnectionClosed."""
+        where = _absolute(cwd)
+        id = await self.surface.new_session(where, directories=[_absolute(path) for path in directories])
+        assert self._group is not None
+        session = self.sessions[id] = Session(id, where, self.surface, self._host, self._group, self._forget)
+        session.updates.extend(self._early.pop(id, ()))
         return session
 
-    def start(self, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> None:
-        """Run something for as long as the client lives."""
-        self._group.start_soon(function, *args)
+    def kill(self) -> None:
+        """End an agent that we started, at once. Of another, nothing happens; leaving the block ends both."""
+        if isinstance(self._transport, ChildTransport):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._transport.process.pid, signal.SIGKILL)
 
-    def forget(self, session_id: str) -> None:
-        self._sessions.pop(session_id, None)
+    def _forget(self, session_id: str) -> None:
+        self.sessions.pop(session_id, None)
 
-    async def _deliver(self, session_id: str, update: Update) -> None:
-        session = self._sessions.get(session_id)
+    # For the surface -------------------------------------------------------------------------------
+
+    async def updated(self, session_id: str, update: Update) -> None:
+        session = self.sessions.get(session_id)
+        if session is not None:
+            await session.receive(update)
+        elif session_id in self._early or len(self._early) < EARLY_SESSIONS:
+            # Many agents report on a session before they have answered session/new.
+            self._early.setdefault(session_id, deque(maxlen=KEPT_UPDATES)).append(update)
+        else:
+            log.info("an update of session %r, which we do not know, was dropped", session_id)
+
+    async def asked(self, session_id: str, call: ToolCallUpdate, options: Sequence[Option]) -> str | None:
+        session = self.sessions.get(session_id)
         if session is None:
-            self._early.append((session_id, update))
-            return
-        try:
-            await session._deliver(update)  # pyright: ignore[reportPrivateUsage]
-        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
-            log.debug("an update for session %s, which is closed", session_id)
-
-    async def _ask(self, request: PermissionRequest) -> str | None:
-        """Let the host decide, unless the turn is being cancelled."""
-        session = self._sessions.get(request.session_id)
-        if session is None or session.cancelled:
+            log.warning("a question of session %r, which we do not know, was dismissed", session_id)
             return None
-        chosen: str | None = None
-        with anyio.CancelScope() as scope:
-            session._asking.add(scope)  # pyright: ignore[reportPrivateUsage]
-            try:
-                chosen = await self._host.ask(request)
-            finally:
-                session._asking.discard(scope)  # pyright: ignore[reportPrivateUsage]
-        return None if session.cancelled else chosen
+        return await session.ask(call, options)
+
+    # Life ------------------------------------------------------------------------------------------
+
+    async def start(self, exits: AsyncExitStack, seconds: float) -> None:
+        """Run, in the task that will end `exits`, and agree on a version. Raises CannotStart, NegotiationError."""
+        await exits.enter_async_context(self.connection)
+        self._group = await exits.enter_async_context(anyio.create_task_group())
+        exits.push_async_callback(self._stop)
+        try:
+            with anyio.fail_after(seconds):
+                await self.surface.initialize(_release())
+        except TimeoutError:
+            words = self._transport.epitaph()
+            raise CannotStart(
+                f"the agent did not answer initialize in {seconds:g} s" + (f"; {words}" if words else "")
+            ) from None
+        except ConnectionClosed as error:
+            raise CannotStart(f"the agent did not answer initialize: {error.reason}") from error
+
+    async def _stop(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await self.connection.aclose()
+        if self._group is not None:
+            self._group.cancel_scope.cancel()
 
 
-@asynccontextmanager
-async def connect(
-    agent: Agent,
+class _Connecting:
+    """`async with` this to have a client.
+
+    What is raised inside the block leaves it as it is: it never passes through a task group of ours.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        host: Host,
+        cwd: str | os.PathLike[str] | None,
+        env: Mapping[str, str] | None,
+        seconds: float,
+    ) -> None:
+        self._target, self._host, self._cwd, self._env, self._seconds = target, host, cwd, env, seconds
+        self._exits = AsyncExitStack()
+
+    async def __aenter__(self) -> Client:
+        try:
+            transport = await open_transport(self._target, self._exits, cwd=self._cwd, env=self._env)
+            client = Client(self._host, transport)
+            await client.start(self._exits, self._seconds)
+            return client
+        except BaseException:
+            await self._exits.aclose()
+            raise
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._exits.aclose()
+
+
+def connect(
+    target: Target,
     *,
-    host: Host,
+    host: Host | None = None,
     cwd: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
-    name: str = "acp-laguna",
-) -> AsyncGenerator[Client]:
-    """Start an agent by its command line, or take a transport to one, and agree on a version.
+    start_timeout: float = START,
+) -> _Connecting:
+    """Start an agent, or take one that runs, and talk to it: `async with connect("acp agent", host=…) as client`.
 
-    Raises CannotStart: no such command, or no answer to `initialize` in thirty seconds; NegotiationError; and
-    whatever the block raises, as it is. Leaving the block ends the agent and every process of its group.
+    `host` is what the client does for the agent; without one, it rejects every question. `cwd` and `env` are the
+    agent process's. Raises CannotStart when the agent cannot be started or does not answer within `start_timeout`
+    seconds, with its last words on stderr; NegotiationError when it speaks no version that we speak.
     """
-    async with AsyncExitStack() as stack:
-        transport = await _open(agent, stack, cwd, env)
-        group = await stack.enter_async_context(task_group(cancel_at_end=True))
-        client = Client(host, group)
-        surface = client.surface
-        surface.connection = Connection(transport, surface.handlers, name="client")
-        connection = await stack.enter_async_context(surface.connection)
-        try:
-            with anyio.fail_after(START_SECONDS):
-                client.agent = await surface.initialize(name, _version())
-        except TimeoutError as error:
-            words = transport.epitaph()
-            raise CannotStart(f"the agent did not answer initialize in {START_SECONDS:.0f} s; {words}") from error
-        except ConnectionClosed as error:
-            raise CannotStart(f"the agent ended before it answered initialize: {error.reason}") from error
-        yield client
-        await connection.aclose()
-
-
-async def _open(
-    agent: Agent, stack: AsyncExitStack, cwd: str | os.PathLike[str] | None, env: Mapping[str, str] | None
-) -> Transport:
-    if not isinstance(agent, str | Sequence):
-        return agent
-    argv = shlex.split(agent) if isinstance(agent, str) else list(agent)
-    if not argv:
-        raise CannotStart("the agent's command is empty")
-    try:
-        return await stack.enter_async_context(spawn_agent(argv, cwd=cwd, env=env))
-    except OSError as error:
-        raise CannotStart(f"cannot start {argv[0]!r}: {error.strerror or error}") from error
+    return _Connecting(target, host or Host(), cwd, env, start_timeout)
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:
     return os.path.abspath(path)
 
 
-def _version() -> str:
+def _release() -> str:
     try:
         return version("acp-laguna")
     except PackageNotFoundError:

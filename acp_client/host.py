@@ -1,81 +1,113 @@
-"""The editor's side of a session: what the agent may ask of its client.
+"""The editor's side of a conversation, part by part.
 
-A `Host` is made of parts. A part that is there is advertised and its methods are open; one that is not there is not.
+A part that is given is a capability that is advertised and a method that is open; a part that is not, is neither.
+There is no flag to keep in step with them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Literal, Protocol
+import os.path
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
 
-from acp.updates import ToolCallUpdate
-
-OptionKind = Literal["allow_once", "allow_always", "reject_once", "reject_always"]
+from acp.updates import Diff, Json, ToolCall
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One answer to a permission request. `kind` is a word of the protocol, or one that this version does not know."""
+    """One answer to a permission request. `kind` is allow_once, allow_always, reject_once or reject_always."""
 
     id: str
     name: str
-    kind: OptionKind | str
+    kind: str
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
 @dataclass(frozen=True, slots=True)
 class PermissionRequest:
-    """The agent asks whether it may make a tool call."""
+    """The agent asks whether it may make a tool call.
+
+    `call` has all that is known of it: what the request said, over what was announced before. `cwd` is the
+    session's directory.
+    """
 
     session_id: str
-    call: ToolCallUpdate
+    cwd: str
+    call: ToolCall
     options: tuple[Option, ...]
 
-    def choose(self, *kinds: OptionKind) -> str | None:
-        """The id of the first option of the first of these kinds that is offered."""
-        for kind in kinds:
-            for option in self.options:
-                if option.kind == kind:
-                    return option.id
-        return None
+    def choose(self, *kinds: str) -> str | None:
+        """The id of the first option of the first of these kinds that is offered; two may be of one kind."""
+        return next((option.id for kind in kinds for option in self.options if option.kind == kind), None)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files that the call says it touches."""
+        diffs = (item.path for item in self.call.content if isinstance(item, Diff))
+        return tuple(dict.fromkeys([*diffs, *(location.path for location in self.call.locations)]))
 
 
 Ask = Callable[[PermissionRequest], Awaitable[str | None]]
-"""Decides: the id of an option, or None for none of them, which the agent takes as a cancelled request."""
+"""Decides: the id of an option, or None to dismiss the request without an answer, which tells the agent `cancelled`.
+
+It is cancelled when the turn is, and when the agent withdraws the request.
+"""
 
 
 class Files(Protocol):
     """The editor's files, unsaved changes included. Paths are absolute. Both raise OSError."""
 
     async def read_text(self, path: str, *, line: int | None = None, limit: int | None = None) -> str:
-        """The text, or `limit` lines of it from `line` on, counted from 1."""
+        """The text from `line` (counted from 1; None: the first), `limit` lines of it (None: all)."""
         ...
 
     async def write_text(self, path: str, text: str) -> None:
-        """Write the file, making it if need be."""
+        """Make `text` the whole content of the file, creating it if it does not exist."""
         ...
 
 
-@dataclass(frozen=True)
-class Host:
-    """What a client offers to its agent."""
-
-    ask: Ask
-    files: Files | None = None
+async def reject_all(request: PermissionRequest) -> str | None:
+    """Reject every call."""
+    return request.choose("reject_once", "reject_always")
 
 
 async def allow_all(request: PermissionRequest) -> str | None:
-    """Allow whatever is asked."""
-    return request.choose("allow_once", "allow_always")
+    """Allow every call, this once; reject one that nothing allows."""
+    return request.choose("allow_once", "allow_always", "reject_once", "reject_always")
 
 
 async def allow_edits(request: PermissionRequest) -> str | None:
-    """Allow edits of files, reject all else."""
-    if request.call.kind == "edit":
-        return request.choose("allow_once", "allow_always")
-    return await reject_all(request)
+    """Allow edits of files in the session's directory, reject everything else."""
+    return await allow_edits_or(reject_all)(request)
 
 
-async def reject_all(request: PermissionRequest) -> str | None:
-    """Reject whatever is asked."""
-    return request.choose("reject_once", "reject_always")
+def allow_edits_or(ask: Ask) -> Ask:
+    """Allow edits of files in the session's directory, ask about everything else."""
+
+    async def answer(request: PermissionRequest) -> str | None:
+        if is_edit_inside(request):
+            return await allow_all(request)
+        return await ask(request)
+
+    return answer
+
+
+def is_edit_inside(request: PermissionRequest) -> bool:
+    """Whether the call edits files, says which, and all of them are in the session's directory and not in `.git`."""
+    if request.call.kind != "edit" or not request.paths:
+        return False
+    root = os.path.realpath(request.cwd)
+    for path in request.paths:
+        inside = os.path.relpath(os.path.realpath(path), root).split(os.sep)
+        if not os.path.isabs(path) or inside[0] == os.pardir or ".git" in inside:
+            return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the client does for the agent. `ask` is part of every client, as the protocol has it."""
+
+    ask: Ask = reject_all
+    files: Files | None = None

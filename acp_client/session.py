@@ -1,171 +1,263 @@
-"""A session with an agent, and its turns.
+"""A session and its turns.
 
-A session's updates wait in its inbox, in the order they came; the answer that ends a turn waits there behind them, so
-a turn is over only when all that belongs to it was seen. The inbox is bounded: while nobody reads it the connection
-stands still, honestly, and the log says whose fault it is.
+`async with session.prompt("…") as turn` takes a turn; iterating `turn` gives its updates in the order of the wire.
+Leaving the block before the turn has ended cancels it and waits for its end, a bounded time.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
 
 import anyio
+from anyio.abc import TaskGroup
 
-from acp.connection import Pending
-from acp.errors import AcpError, LocalProtocolError
-from acp.updates import Block, TextBlock, Update
+from acp.errors import AcpError, ConnectionClosed, LocalProtocolError
+from acp.updates import Block, Json, MessageChunk, TextBlock, ToolCall, ToolCallUpdate, Update
 
-if TYPE_CHECKING:
-    from .client import Client
+from .calls import merged
+from .host import Host, Option, PermissionRequest
+from .inbox import Inbox
+from .surface import Ending, PendingTurn, Surface, Usage
 
-log = logging.getLogger("acp.client")
+log = logging.getLogger("acp")
 
-INBOX = 1024
-"""Updates that may wait to be read."""
-CANCEL_PATIENCE = 10.0
-"""Seconds that an agent gets to end a turn which was cancelled."""
+KEPT_UPDATES = 1024
+"""Updates outside of turns that a session keeps; the oldest go first."""
+KEPT_CALLS = 1024
+"""Tool calls that a session remembers, to complete what a permission request leaves out."""
+LEAVE = 10.0
+"""Seconds that a cancelled turn gets to end when its block is left."""
+CATCH_UP = 1.0
+"""Seconds that a question waits for the updates before it to be read."""
 
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a turn ended: the stop reason, and what the agent says of it in `_meta`."""
-
-    stop_reason: str
-    meta: Mapping[str, Any] = field(default_factory=dict[str, Any])
+OnClose = Callable[[str], None]
 
 
 class Session:
-    """One conversation with an agent. Made by `Client.new_session`."""
+    """One conversation with the agent. Made by `Client.new_session`.
 
-    def __init__(self, id: str, client: Client) -> None:
+    `updates` keeps what the agent reported outside of turns: before the first, between two, after the last.
+    """
+
+    def __init__(self, id: str, cwd: str, surface: Surface, host: Host, group: TaskGroup, on_close: OnClose) -> None:
         self.id = id
-        self._client = client
-        self._send, self._receive = anyio.create_memory_object_stream[Update | Ended | AcpError](INBOX)
-        self._asking: set[anyio.CancelScope] = set()
-        self.running = False
-        self.cancelled = False
+        self.cwd = cwd
+        self.updates: deque[Update] = deque(maxlen=KEPT_UPDATES)
+        self.turn: Turn | None = None
+        self._surface = surface
+        self._host = host
+        self._group = group
+        self._on_close = on_close
+        self._calls: dict[str, ToolCall] = {}
+        self._questions: set[anyio.CancelScope] = set()
+        self._closed = False
 
     def __repr__(self) -> str:
-        waiting = self._receive.statistics().current_buffer_used
-        return f"<Session {self.id} [{'running' if self.running else 'idle'}, {waiting} waiting]>"
+        state = "closed" if self._closed else "running" if self.turn else "idle"
+        unread = len(self.turn.inbox) if self.turn else 0
+        return f"<Session {self.id} [{state}, {unread} updates unread]>"
 
-    @asynccontextmanager
-    async def prompt(self, text: str, *, attachments: Sequence[Block] = ()) -> AsyncGenerator[Turn]:
-        """Take a turn: `async with session.prompt("…") as turn: async for update in turn: …`.
-
-        Leaving the block before the turn has ended cancels it and waits for its end, ten seconds at most. Raises
-        LocalProtocolError while another turn runs.
-        """
-        if self.running:
-            raise LocalProtocolError(f"session {self.id} is taking a turn already")
-        self.running, self.cancelled = True, False
-        turn = Turn(self)
-        try:
-            pending = await self._client.surface.prompt(self.id, [TextBlock(text), *attachments])
-            self._client.start(self._take_turn, pending)
-        except BaseException:
-            self.running = False
-            raise
-        try:
-            yield turn
-        finally:
-            if not turn.ended:
-                with anyio.move_on_after(CANCEL_PATIENCE, shield=True):
-                    await self.cancel()
-                    await turn.drain()
-            self.running = False
+    def prompt(self, text: str, *, attachments: Sequence[Block] = ()) -> Turn:
+        """A turn, which begins when its block is entered."""
+        return Turn(self, self._surface, (TextBlock(text), *attachments), self._group)
 
     async def cancel(self) -> None:
-        """Ask the agent to end the turn. Open permission requests are answered `cancelled`."""
-        if not self.running or self.cancelled:
+        """Ask the agent to end the turn; dismiss every open question. Without a turn nothing happens."""
+        if self.turn is not None:
+            await self.turn.cancel()
+
+    async def close(self) -> None:
+        """End the session: its turn is cancelled, what nobody read is dropped."""
+        if self._closed:
             return
-        self.cancelled = True
-        for scope in self._asking:
+        self._closed = True
+        if self.turn is not None:
+            await self.turn.leave()
+        self.updates.clear()
+        self._on_close(self.id)
+        await self._surface.close_session(self.id)
+
+    # For the turn and the client -------------------------------------------------------------------
+
+    def begin(self, turn: Turn) -> None:
+        if self._closed:
+            raise LocalProtocolError(f"session {self.id} is closed")
+        if self.turn is not None:
+            raise LocalProtocolError(f"session {self.id} has a turn already; leave it or cancel it first")
+        self.turn = turn
+
+    def end(self, turn: Turn) -> None:
+        if self.turn is turn:
+            self.turn = None
+
+    async def receive(self, update: Update) -> None:
+        """Put an update where it will be read."""
+        if isinstance(update, ToolCall):
+            self._remember(update)
+        elif isinstance(update, ToolCallUpdate):
+            self._remember(merged(self._calls.get(update.id), update))
+        if self.turn is None or not await self.turn.inbox.put(update):
+            self.updates.append(update)
+
+    def _remember(self, call: ToolCall) -> None:
+        self._calls[call.id] = call
+        if len(self._calls) > KEPT_CALLS:
+            self._calls.pop(next(iter(self._calls)))
+
+    async def ask(self, update: ToolCallUpdate, options: Sequence[Option]) -> str | None:
+        """The host's answer; None when it has none, and when the turn is cancelled meanwhile.
+
+        The request waits a moment for the updates that came before it, so that the user sees them first.
+        """
+        if self.turn is not None and self.turn.is_cancelled:
+            return None
+        call = merged(self._calls.get(update.id), update)
+        request = PermissionRequest(self.id, self.cwd, call, tuple(options))
+        chosen: str | None = None
+        scope = anyio.CancelScope()
+        self._questions.add(scope)
+        try:
+            with scope:
+                if self.turn is not None:
+                    with anyio.move_on_after(CATCH_UP):
+                        await self.turn.inbox.caught_up()
+                chosen = await self._host.ask(request)
+        finally:
+            self._questions.discard(scope)
+        if chosen is not None and all(chosen != option.id for option in options):
+            raise ValueError(f"{chosen!r} was not offered")
+        return None if scope.cancel_called else chosen
+
+    def dismiss_questions(self) -> None:
+        """Answer every open question with `cancelled` (v1 prompt turn: a cancelled turn leaves none open)."""
+        for scope in self._questions:
             scope.cancel()
-        await self._client.surface.cancel(self.id)
-
-    async def _take_turn(self, pending: Pending[Any]) -> None:
-        try:
-            outcome: Ended | AcpError = self._client.surface.ended(await pending.answer())
-        except AcpError as error:
-            outcome = error
-        await self._deliver(outcome)
-
-    async def _deliver(self, item: Update | Ended | AcpError) -> None:
-        """Put something into the inbox; wait while it is full."""
-        try:
-            self._send.send_nowait(item)
-        except anyio.WouldBlock:
-            with anyio.move_on_after(1) as scope:
-                await self._send.send(item)
-            if scope.cancelled_caught:
-                log.warning("nobody reads the updates of session %s: its connection waits", self.id)
-                await self._send.send(item)
-
-    async def _next(self) -> Update | Ended | AcpError:
-        return await self._receive.receive()
-
-    def _waiting(self) -> list[Update]:
-        """Updates that came outside of a turn."""
-        found: list[Update] = []
-        while True:
-            try:
-                item = self._receive.receive_nowait()
-            except anyio.WouldBlock:
-                return found
-            if not isinstance(item, Ended | AcpError):
-                found.append(item)
-
-    def late_updates(self) -> list[Update]:
-        """What came since the last turn ended. Raises LocalProtocolError during one."""
-        if self.running:
-            raise LocalProtocolError("the updates of a running turn are read from the turn")
-        return self._waiting()
-
-    def close(self) -> None:
-        """Drop what is waiting, and whatever still comes."""
-        self._client.forget(self.id)
-        self._receive.close()
-        self._send.close()
 
 
 class Turn:
-    """One prompt turn, as an asynchronous iterator of its updates. `stop_reason` and `meta` are set once it ended."""
+    """One prompt and all that follows, to its end.
 
-    def __init__(self, session: Session) -> None:
+    An async context manager and an async iterator of updates. Iterating raises what ended the turn if it was an
+    error: RequestError from the agent, ConnectionClosed when the agent is gone. `stop_reason`, `usage` and `meta`
+    are there once it has ended.
+    """
+
+    def __init__(self, session: Session, surface: Surface, blocks: Sequence[Block], group: TaskGroup) -> None:
         self.session = session
-        self.stop_reason: str | None = None
-        self.meta: Mapping[str, Any] = {}
-        self.ended = False
+        self.inbox = Inbox(f"session {session.id}")
+        self._surface = surface
+        self._blocks = blocks
+        self._group = group
+        self._ending: Ending | None = None
+        self._error: AcpError | None = ConnectionClosed("the client was closed")
+        self._raised = False
+        self._ended = anyio.Event()
+        self._scope = anyio.CancelScope()
+        self._cancelled_at: float | None = None
 
-    def __aiter__(self) -> AsyncIterator[Update]:
+    async def __aenter__(self) -> Self:
+        self.session.begin(self)
+        try:
+            pending = await self._surface.prompt(self.session.id, self._blocks)
+        except BaseException:
+            self.session.end(self)
+            raise
+        self._group.start_soon(self._run, pending, name=f"turn of {self.session.id}")
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        ended_before = self._ended.is_set()
+        await self.leave()
+        if error is None and ended_before and self._error is not None and not self._raised:
+            raise self._error
+
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Update:
-        """The next update. Raises what ended the turn, if that was an error."""
-        if self.ended:
-            raise StopAsyncIteration
-        item = await self.session._next()  # pyright: ignore[reportPrivateUsage]
-        if isinstance(item, Ended):
-            self.ended, self.stop_reason, self.meta = True, item.stop_reason, item.meta
-            raise StopAsyncIteration
-        if isinstance(item, AcpError):
-            self.ended = True
-            raise item
-        return item
-
-    async def drain(self) -> None:
-        """Read to the end of the turn, whatever it is."""
         try:
-            async for _ in self:
-                pass
-        except AcpError:
-            log.debug("the cancelled turn ended with an error", exc_info=True)
+            return await self.inbox.take()
+        except anyio.EndOfStream:
+            if self._error is not None and self._ended.is_set():
+                self._raised = True
+                raise self._error from None
+            raise StopAsyncIteration from None
+
+    async def text(self) -> str:
+        """Read the turn to its end and give back what the agent said, thoughts left out."""
+        words: list[str] = []
+        async for update in self:
+            match update:
+                case MessageChunk("agent", TextBlock(text)):
+                    words.append(text)
+                case _:
+                    pass
+        return "".join(words)
+
+    # How it ended ----------------------------------------------------------------------------------
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the turn ended; None while it has not, and when an error ended it."""
+        return self._ending.stop_reason if self._ending else None
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._ending.usage if self._ending else None
+
+    @property
+    def meta(self) -> Mapping[str, Json]:
+        """The `_meta` of the turn's end."""
+        return self._ending.meta if self._ending else {}
+
+    async def wait_ended(self) -> None:
+        """Wait for the end of the turn without reading; a full inbox will hold it up."""
+        await self._ended.wait()
+
+    # Cancelling ------------------------------------------------------------------------------------
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether we asked the agent to end the turn."""
+        return self._cancelled_at is not None
 
     async def cancel(self) -> None:
-        """Ask the agent to end the turn; go on reading, its last updates still come."""
-        await self.session.cancel()
+        """Ask the agent to end the turn; its last updates can still be read, and `stop_reason` will be cancelled."""
+        if self._ended.is_set() or self.is_cancelled:
+            return
+        self._cancelled_at = anyio.current_time()
+        try:
+            await self._surface.cancel(self.session.id)
+        except ConnectionClosed:
+            pass
+        finally:
+            self.session.dismiss_questions()
+
+    async def leave(self) -> None:
+        """Stop reading; cancel the turn if it has not ended, and wait for its end, at most `LEAVE` after the cancel."""
+        self.inbox.close()
+        if self._ended.is_set():
+            return
+        began = self._cancelled_at if self._cancelled_at is not None else anyio.current_time()
+        with anyio.CancelScope(shield=True, deadline=began + LEAVE):
+            await self.cancel()
+            await self._ended.wait()
+        if not self._ended.is_set():
+            log.warning("session %s: the agent did not end its cancelled turn", self.session.id)
+            self._scope.cancel()
+
+    async def _run(self, pending: PendingTurn) -> None:
+        """Wait for the turn's end and keep what comes of it. Runs in the client's task group."""
+        try:
+            with self._scope:
+                self._ending = await pending.ended()
+                self._error = None
+        except AcpError as error:
+            self._error = error
+        finally:
+            self.session.end(self)
+            self._ended.set()
+            self.inbox.finish()

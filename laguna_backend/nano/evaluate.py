@@ -102,7 +102,7 @@ async def attempt(client: Client, task: Task, directory: Path) -> Outcome:
                     case _:
                         pass
     outcome.stop_reason = turn.stop_reason or ""
-    session.close()
+    await session.close()
     outcome.files = files_in(directory)
     return outcome
 
