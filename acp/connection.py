@@ -4,31 +4,37 @@ One task reads, one writes, and each request of the peer runs in a task and a ca
 
 1. Notifications are handled where they are read, in order, and nothing behind them is read meanwhile. So an update that
    was sent before a response is handled before the response reaches its caller. A notification handler that takes long
-   makes the peer wait; one that waited for the peer would wait for ever, so `call` refuses to be used in one.
+   makes the peer wait; one that waited for the peer would wait for ever, so `call` refuses to be used in one. (A task
+   that it starts may call, as long as the handler itself does not wait for that task.)
 2. Who can wait, waits; the reader never waits for the writer. `call` and `notify` wait while more than 64 texts are
-   unsent. Answers and refusals never wait, so two full pipes cannot lock each other.
+   unsent. Answers, refusals and what a notification handler says never wait, so two full pipes cannot lock each other;
+   a peer that makes us talk and never reads is cut off at 10,000 texts or 256 MiB.
 3. `$/cancel_request` cancels the scope of that request. Its handler may still return a result, a partial one; if it
    does not, the answer is -32800. Cancelling our own `call` tells the peer, and its id stays taken until it answers.
 
-An exception of a handler becomes an error in one place, `_failure`: a `RequestError` goes out as it is; anything else
-is -32603 with a reference to the log, and not a word of what it was.
+An exception of a handler becomes an error in one place, `Answering.failure`: a `RequestError` goes out as it is;
+anything else is -32603 with a reference to the log, and not a word of what it was.
 """
 
 from __future__ import annotations
 
 import logging
-import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
-from typing import Any, Generic, Self, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
-from .errors import ConnectionClosed, ErrorCode, LocalProtocolError, RequestError
+from .answering import Afterwards, Answering, after_reply
+from .errors import ConnectionClosed, LocalProtocolError
+from .handlers import Handlers
 from .methods import Method
 from .peer import Called, CancelAsked, Event, Notified, Peer, Refused, Replied, RequestId
+from .pending import Pending
 from .tasks import task_group
 from .transports import Oversize, Transport
 
@@ -36,66 +42,29 @@ __all__ = ["Connection", "Handlers", "Pending", "Transport"]
 
 P = TypeVar("P")
 R = TypeVar("R")
-Handler = Callable[[Any], Awaitable[Any]]
 
 log = logging.getLogger("acp")
 
 UNSENT_TEXTS = 64
 """Texts that may be unsent before `call` and `notify` wait."""
-RUNNING_REQUESTS = 256
-"""Requests of the peer that may run at a time; more are refused."""
+MOST_TEXTS, MOST_BYTES = 10_000, 256 * 2**20
+"""Unsent texts, and bytes of them, at which a peer that does not read is given up."""
 LAST_WORDS = 2.0
 """Seconds that the last texts get to leave when the connection is closed."""
+CLOSING = 10.0
+"""Seconds that the transport gets to close."""
+BROKEN_PIPE = 1.0
+"""Seconds between a failed write and the end, for the reader to find out why."""
 
-_reading: ContextVar[bool] = ContextVar("acp_reading", default=False)
-
-
-class Pending(Generic[R]):
-    """An answer that is on its way."""
-
-    def __init__(self, id: RequestId, abandon: Callable[[RequestId], None]) -> None:
-        self.id = id
-        self._abandon = abandon
-        self._event = anyio.Event()
-        self._outcome: Any = None
-
-    def settle(self, outcome: Any) -> None:
-        """The answer is here: a result, or the error to raise."""
-        self._outcome = outcome
-        self._event.set()
-
-    async def answer(self) -> R:
-        """Wait for it. Raises RequestError, ConnectionClosed. Cancelled, it tells the peer so."""
-        try:
-            await self._event.wait()
-        except anyio.get_cancelled_exc_class():
-            self._abandon(self.id)
-            raise
-        if isinstance(self._outcome, RequestError | ConnectionClosed):
-            raise self._outcome
-        return self._outcome
-
-
-class Handlers:
-    """What we do when the peer calls."""
-
-    def __init__(self) -> None:
-        self.by_name: dict[str, tuple[Method[Any, Any], Handler]] = {}
-
-    def on(self, method: Method[P, R], handler: Callable[[P], Awaitable[R]]) -> Self:
-        """Handle `method` with `handler`; gives back the handlers, so that calls chain."""
-        self.by_name[method.name] = (method, handler)
-        return self
-
-    def methods(self) -> Iterable[Method[Any, Any]]:
-        return [method for method, _ in self.by_name.values()]
+_reading: ContextVar[int | None] = ContextVar("acp_reading", default=None)
 
 
 class Connection:
     """A conversation with one peer: `async with Connection(transport, handlers) as connection`.
 
     `calls` are the methods that we may call; None leaves every method of a version open (`open` narrows nothing).
-    The connection owns the transport and closes it.
+    The connection owns the transport and closes it. When the conversation ends, the block goes on: its calls raise
+    ConnectionClosed.
     """
 
     def __init__(
@@ -111,38 +80,42 @@ class Connection:
         self.reason: str | None = None
         self._transport = transport
         self._peer = Peer(batch=batch)
-        self._handlers: dict[str, Handler] = {}
+        self._answering = Answering(name, self._peer, self._has_texts)
         self._any_call = calls is None
         self._waiters: dict[RequestId, Pending[Any]] = {}
-        self._scopes: dict[RequestId, anyio.CancelScope] = {}
+        self._leaving: deque[bytes] = deque()
         self._wake = anyio.Event()
         self._sent = anyio.Event()
         self._ended = anyio.Event()
         self._exits = AsyncExitStack()
         self._group: TaskGroup | None = None
+        self._reader: int | None = None
+        self._io = (anyio.CancelScope(), anyio.CancelScope())
         self.open(handlers or Handlers(), calls or ())
 
     def __repr__(self) -> str:
         state = f"closed: {self.reason}" if self.closed else "open"
         peer = self._peer
-        return f"<Connection {self.name} [{state}, {peer.asked} asked, {peer.running} running, {peer.pending} unsent]>"
+        return f"<Connection {self.name} [{state}, {peer.asked} asked, {peer.running} running, {self._unsent} unsent]>"
 
     def open(self, handlers: Handlers, calls: Iterable[Method[Any, Any]] = ()) -> None:
         """Handle these methods too, and let us call those."""
-        self._handlers.update({name: handler for name, (_, handler) in handlers.by_name.items()})
+        self._answering.handlers.update({name: handler for name, (_, handler) in handlers.by_name.items()})
         self._peer.open(handlers.methods(), calls)
 
     # Life ------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         self._group = await self._exits.enter_async_context(task_group())
-        self._group.start_soon(self._read, name=f"{self.name} reader")
-        self._group.start_soon(self._write, name=f"{self.name} writer")
+        self._group.start_soon(self._keep, self._read, self._io[0], name=f"{self.name} reader")
+        self._group.start_soon(self._keep, self._write, self._io[1], name=f"{self.name} writer")
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
         await self.aclose()
-        await self._exits.aclose()
+        return await self._exits.__aexit__(kind, error, trace)
 
     @property
     def closed(self) -> bool:
@@ -153,16 +126,20 @@ class Connection:
         await self._ended.wait()
 
     async def aclose(self, reason: str = "closed by us") -> None:
-        """End the conversation: what was said is sent, our calls fail with ConnectionClosed, handlers are cancelled."""
-        if not self.closed:
+        """End the conversation: what was said is sent, our calls fail with ConnectionClosed, handlers are cancelled.
+
+        Takes two seconds at most for a peer that does not read, and then what the transport takes to close.
+        """
+        try:
             with anyio.move_on_after(LAST_WORDS, shield=True):
-                while self._peer.pending and not self.closed:
+                while self._unsent and not self.closed:
                     await self._next_sent()
             self._end(reason)
-        with anyio.move_on_after(LAST_WORDS * 5, shield=True):
-            await self._transport.aclose()
-        if self._group is not None:
-            self._group.cancel_scope.cancel()
+            with anyio.move_on_after(CLOSING, shield=True):
+                await self._transport.aclose()
+        finally:
+            for scope in self._io:
+                scope.cancel()
 
     def _end(self, reason: str) -> None:
         if self.closed:
@@ -174,8 +151,7 @@ class Connection:
         for waiter in self._waiters.values():
             waiter.settle(ConnectionClosed(reason))
         self._waiters.clear()
-        for scope in self._scopes.values():
-            scope.cancel()
+        self._answering.end()
 
     # What we say -----------------------------------------------------------------------------------------
 
@@ -184,13 +160,12 @@ class Connection:
 
         Raises ConnectionClosed, and LocalProtocolError when we may not ask.
         """
-        if _reading.get():
+        if self._in_notification():
             raise LocalProtocolError(f"{method.name} would wait for ever: a notification handler holds the reader")
         await self._room(method)
         id = self._peer.call(method, params)
-        self._wake.set()
-        pending = Pending[R](id, self._abandon)
-        self._waiters[id] = pending
+        self._has_texts()
+        pending = self._waiters[id] = Pending[R](id, self._abandon)
         return pending
 
     async def call(self, method: Method[P, R], params: P) -> R:
@@ -205,20 +180,35 @@ class Connection:
         """Nobody waits for the answer to `id` any more."""
         if self._waiters.pop(id, None) is not None:
             self._peer.cancel(id)
-            self._wake.set()
+            self._has_texts()
 
     async def notify(self, method: Method[P, None], params: P) -> None:
         """Tell the peer. Raises ConnectionClosed, LocalProtocolError."""
         await self._room(method)
         self._peer.notify(method, params)
+        self._has_texts()
+
+    def after_reply(self, callback: Afterwards) -> None:
+        """In a request's handler: await `callback` once the answer is on its way, so that what it says comes behind.
+
+        It runs only when the answer is a result, in the request's task, but can no longer be cancelled by the peer.
+        """
+        after_reply(callback)
+
+    def _has_texts(self) -> None:
         self._wake.set()
+
+    @property
+    def _unsent(self) -> int:
+        return self._peer.pending + len(self._leaving)
 
     async def _room(self, method: Method[Any, Any]) -> None:
         """Wait until few enough texts are unsent."""
         if self._any_call:
             self._peer.open((), (method,))
-        while self._peer.pending > UNSENT_TEXTS and not self.closed:
-            await self._next_sent()
+        if not self._in_notification():
+            while self._unsent > UNSENT_TEXTS and not self.closed:
+                await self._next_sent()
         if self.closed:
             raise ConnectionClosed(self.reason or "closed")
 
@@ -227,40 +217,60 @@ class Connection:
             self._sent = anyio.Event()
         await self._sent.wait()
 
+    def _in_notification(self) -> bool:
+        """Whether a handler of one of our notifications asks, in the reader's own task."""
+        reader = _reading.get()
+        return reader is not None and reader == self._reader == anyio.get_current_task().id
+
     # The tasks -------------------------------------------------------------------------------------------
+
+    async def _keep(self, work: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> None:
+        """Run the reader or the writer; their failure ends the conversation and nothing more."""
+        with scope:
+            try:
+                await work()
+            except Exception as error:
+                log.error("%s: the connection failed", self.name, exc_info=error)
+                self._end("internal error")
 
     async def _write(self) -> None:
         try:
             while not self.closed:
                 await self._wake.wait()
                 self._wake = anyio.Event()
-                for text in self._peer.texts_to_send():
-                    await self._transport.send(text)
-                self._sent.set()
+                self._leaving.extend(self._peer.texts_to_send())
+                while self._leaving:
+                    await self._transport.send(self._leaving[0])
+                    self._leaving.popleft()
+                    self._sent.set()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
-            with anyio.move_on_after(1):  # a peer that ended is about to be read to its end, and that says more
-                await self._ended.wait()
+            with anyio.move_on_after(BROKEN_PIPE):
+                await self._ended.wait()  # the reader may be about to learn more
             self._end(self._why("the peer no longer reads", error))
 
     async def _read(self) -> None:
+        self._reader = anyio.get_current_task().id
         why = "the peer closed the connection"
         error: Exception | None = None
         try:
-            while True:
-                text = await self._transport.receive()
-                if isinstance(text, Oversize):
-                    self._handle(self._peer.refuse_text(str(text)))
-                    continue
-                for event in self._peer.receive(text):
-                    if isinstance(event, Notified):
-                        await self._tell(event)
-                    else:
-                        self._handle(event)
+            while not self.closed:
+                await self._take(await self._transport.receive())
         except anyio.EndOfStream:
             pass
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as failure:
             why, error = "the connection broke", failure
         self._end(self._why(why, error))
+
+    async def _take(self, text: bytes | Oversize) -> None:
+        """Act on what one text means. Waits for nothing but the handlers of notifications."""
+        events = [self._peer.refuse_text(str(text))] if isinstance(text, Oversize) else self._peer.receive(text)
+        for event in events:
+            if isinstance(event, Notified):
+                await self._tell(event)
+            else:
+                self._handle(event)
+        if self._unsent > MOST_TEXTS or self._peer.pending_bytes > MOST_BYTES:
+            self._end("the peer does not read what we answer")
 
     def _why(self, what: str, error: Exception | None) -> str:
         detail = f": {error}" if error and str(error) else ""
@@ -271,69 +281,26 @@ class Connection:
         """Act on an event without waiting."""
         match event:
             case Called():
-                self._start(event)
+                assert self._group is not None
+                self._answering.start(event, self._group)
             case Replied(id, outcome):
                 waiter = self._waiters.pop(id, None)
                 if waiter is not None:
                     waiter.settle(outcome)
             case CancelAsked(id):
-                if id in self._scopes:
-                    self._scopes[id].cancel()
+                self._answering.cancel(id)
             case Refused(error, id):
                 log.info("%s: refused%s: %s", self.name, f" {id!r}" if id is not None else "", error)
-                self._wake.set()
+                self._has_texts()
             case Notified():
                 raise AssertionError("notifications are handled where they are read")
 
-    def _start(self, event: Called) -> None:
-        assert self._group is not None
-        if len(self._scopes) >= RUNNING_REQUESTS:
-            error = RequestError(ErrorCode.INTERNAL_ERROR, f"More than {RUNNING_REQUESTS} requests at a time")
-            self._peer.fail(event.id, error)
-            self._wake.set()
-            return
-        scope = self._scopes[event.id] = anyio.CancelScope()
-        self._group.start_soon(self._answer, event, scope, name=f"{self.name} {event.method.name}")
-
-    async def _answer(self, event: Called, scope: anyio.CancelScope) -> None:
-        """Run the handler of a request and answer it, whatever happens."""
-        outcome: Any = RequestError.cancelled()
-        try:
-            with scope:
-                try:
-                    outcome = await self._handlers[event.method.name](event.params)
-                except Exception as error:
-                    outcome = self._failure(event.method, error)
-        finally:
-            self._scopes.pop(event.id, None)
-            if not self.closed:
-                self._settle(event, outcome)
-
-    def _settle(self, event: Called, outcome: Any) -> None:
-        try:
-            if isinstance(outcome, RequestError):
-                self._peer.fail(event.id, outcome)
-            else:
-                self._peer.reply(event.id, outcome)
-        except LocalProtocolError as error:  # the result is no JSON
-            log.error("%s: the answer to %s cannot be sent: %s", self.name, event.method.name, error)
-            self._peer.fail(event.id, RequestError(ErrorCode.INTERNAL_ERROR, "Internal error"))
-        self._wake.set()
-
     async def _tell(self, event: Notified) -> None:
         """Run the handler of a notification, here and now."""
-        token = _reading.set(True)
+        token = _reading.set(self._reader)
         try:
-            await self._handlers[event.method.name](event.params)
+            await self._answering.handlers[event.method.name](event.params)
         except Exception as error:
-            self._failure(event.method, error)
+            self._answering.failure(event.method, error)
         finally:
             _reading.reset(token)
-
-    def _failure(self, method: Method[Any, Any], error: Exception) -> RequestError:
-        """The error that the peer sees of an exception. The only place where one becomes the other."""
-        if isinstance(error, RequestError):
-            return error
-        reference = uuid.uuid4().hex[:12]
-        log.error("%s: %s failed, reference %s", self.name, method.name, reference, exc_info=error)
-        return RequestError(ErrorCode.INTERNAL_ERROR, "Internal error", {"reference": reference})

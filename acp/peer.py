@@ -85,6 +85,7 @@ class Peer:
         self._asked: dict[RequestId, Method[Any, Any]] = {}
         self._running: set[RequestId] = set()
         self._texts: deque[bytes] = deque()
+        self._bytes = 0
 
     def __repr__(self) -> str:
         return f"<Peer [{len(self._asked)} asked, {len(self._running)} running, {len(self._texts)} to send]>"
@@ -135,10 +136,10 @@ class Peer:
 
     def _notification(self, message: dict[str, Json]) -> list[Event]:
         if message["method"] == CANCEL:
-            params: Any = message.get("params")
-            id: Any = params.get("requestId") if isinstance(params, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            params: dict[str, Json] = message["params"] if isinstance(message.get("params"), dict) else {}
+            id = params.get("requestId", False)
             # Unknown or finished ids are no concern of ours (protocol cancellation).
-            return [CancelAsked(id)] if isinstance(id, int | str | None) and id in self._running else []
+            return [CancelAsked(id)] if _is_id(id) and id in self._running else []
         try:
             noted = self._dispatcher.decide(message)
         except RequestError as error:
@@ -151,7 +152,9 @@ class Peer:
         id: RequestId = message["id"]
         method = self._asked.pop(id, None)
         if method is None:
-            return Refused(RequestError(ErrorCode.INVALID_REQUEST, "A reply to something that was never asked"), id)
+            words = f": {_short(message['error']['message'])}" if "error" in message else ""
+            problem = f"A reply to something that was never asked{words}"
+            return Refused(RequestError(ErrorCode.INVALID_REQUEST, problem), id)
         if "error" in message:
             error = message["error"]
             return Replied(id, RequestError(error["code"], error["message"], error.get("data")))
@@ -171,40 +174,49 @@ class Peer:
         id = next(self._ids)
         text = self._text({"jsonrpc": "2.0", "id": id, "method": method.name, "params": _encode(params)})
         self._asked[id] = method
-        self._texts.append(text)
+        self._say(text)
         return id
 
     def notify(self, method: Method[P, None], params: P) -> None:
         """Tell the peer. Raises LocalProtocolError."""
         self._check(method)
-        self._texts.append(self._text({"jsonrpc": "2.0", "method": method.name, "params": _encode(params)}))
+        self._say(self._text({"jsonrpc": "2.0", "method": method.name, "params": _encode(params)}))
 
     def cancel(self, id: RequestId) -> None:
         """Tell the peer that we no longer want the answer to our call `id`. The id stays taken until it answers."""
         if id in self._asked:
             message = {"jsonrpc": "2.0", "method": CANCEL, "params": {"requestId": id}}
-            self._texts.append(self._text(message))
+            self._say(self._text(message))
 
     def reply(self, id: RequestId, result: Any) -> None:
-        """Answer the peer's request `id`. Raises LocalProtocolError when it is not waiting for an answer."""
+        """Answer the peer's request `id`. Raises LocalProtocolError, and then nothing was said: the request is not
+        waiting for an answer, or the result is no JSON."""
+        text = self._text({"jsonrpc": "2.0", "id": id, "result": _encode(result)})
         self._settle(id)
-        self._texts.append(self._text({"jsonrpc": "2.0", "id": id, "result": _encode(result)}))
+        self._say(text)
 
     def fail(self, id: RequestId, error: RequestError) -> None:
         """Answer the peer's request `id` with an error. Raises LocalProtocolError like `reply`."""
+        text = self._error_text(id, error)
         self._settle(id)
-        self._send_error(id, error)
+        self._say(text)
 
     def texts_to_send(self) -> list[bytes]:
         """The texts said since the last time, in order."""
         texts = list(self._texts)
         self._texts.clear()
+        self._bytes = 0
         return texts
 
     @property
     def pending(self) -> int:
         """Texts said and not yet taken."""
         return len(self._texts)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Their size, together."""
+        return self._bytes
 
     @property
     def asked(self) -> int:
@@ -229,14 +241,18 @@ class Peer:
         self._running.remove(id)
 
     def _refuse(self, error: RequestError, id: RequestId = None) -> Refused:
-        self._send_error(id, error)
+        self._say(self._error_text(id, error))
         return Refused(error, id)
 
-    def _send_error(self, id: RequestId, error: RequestError) -> None:
+    def _say(self, text: bytes) -> None:
+        self._texts.append(text)
+        self._bytes += len(text)
+
+    def _error_text(self, id: RequestId, error: RequestError) -> bytes:
         body: dict[str, Json] = {"code": error.code, "message": " ".join(error.message.split())}
         if error.data is not None:
             body["data"] = error.data
-        self._texts.append(self._text({"jsonrpc": "2.0", "id": id, "error": body}))
+        return self._text({"jsonrpc": "2.0", "id": id, "error": body})
 
     def _text(self, message: Json) -> bytes:
         try:
@@ -249,6 +265,10 @@ def _encode(value: Any) -> Json:
     return {} if value is None else value.encode()
 
 
+def _is_id(value: Json) -> bool:
+    return value is None or type(value) is int or type(value) is str
+
+
 def _envelope_problem(message: Json) -> str | None:
     """What keeps a JSON value from being a message; None if nothing does."""
     if isinstance(message, list):
@@ -258,8 +278,7 @@ def _envelope_problem(message: Json) -> str | None:
     message = cast("dict[str, Json]", message)
     if message.get("jsonrpc") != "2.0":
         return "jsonrpc is not '2.0'"
-    id = message.get("id")
-    if isinstance(id, bool) or not isinstance(id, int | str | None):
+    if not _is_id(message.get("id")):
         return "id is neither a string nor an integer"
     if "method" in message:
         if not isinstance(message["method"], str):
@@ -278,5 +297,5 @@ def _envelope_problem(message: Json) -> str | None:
     return None
 
 
-def _short(error: Exception) -> str:
+def _short(error: Exception | str) -> str:
     return " ".join(str(error).split())[:LONGEST_ECHO]

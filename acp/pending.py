@@ -1,0 +1,39 @@
+"""An answer that is on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import anyio
+
+from .errors import ConnectionClosed, RequestError
+from .peer import RequestId
+
+R = TypeVar("R")
+
+
+class Pending(Generic[R]):
+    """The answer to one of our questions. Whoever asked either waits for it or leaves it be."""
+
+    def __init__(self, id: RequestId, abandon: Callable[[RequestId], None]) -> None:
+        self.id = id
+        self._abandon = abandon
+        self._event = anyio.Event()
+        self._outcome: Any = None
+
+    def settle(self, outcome: Any) -> None:
+        """The answer is here: a result, or the error to raise."""
+        self._outcome = outcome
+        self._event.set()
+
+    async def answer(self) -> R:
+        """Wait for it. Raises RequestError, ConnectionClosed. Cancelled, it tells the peer so."""
+        try:
+            await self._event.wait()
+        except anyio.get_cancelled_exc_class():
+            self._abandon(self.id)
+            raise
+        if isinstance(self._outcome, RequestError | ConnectionClosed):
+            raise self._outcome
+        return self._outcome
