@@ -13,10 +13,9 @@ from .worker import Worker
 
 if TYPE_CHECKING:
     from .cache import Storage
-    from .loading import Speaker
+    from .speaker import LagunaSpeaker
 
 NANO = Path(__file__).parent / "nano" / "checkpoint"
-COMPACT_BELOW = 16_384  # tokens of context: less than this is no place for a long system prompt
 
 
 class LagunaBackend:
@@ -25,7 +24,7 @@ class LagunaBackend:
     def __init__(self, directory: Path, *, device: str | None = None, cache: Storage | None = None) -> None:
         self.directory = directory
 
-        def load() -> Speaker:
+        def load() -> LagunaSpeaker:
             from .loading import load  # torch begins here
 
             return load(directory, device=device, storage=cache)
@@ -37,20 +36,17 @@ class LagunaBackend:
         return f"<LagunaBackend {self.directory.name} [{state}]>"
 
     async def ready(self) -> ModelInfo:
-        speaker = await self.worker.ready()
-        context = speaker.engine.laguna.config.max_context
-        name = "laguna-nano" if self.directory == NANO else self.directory.name
-        return ModelInfo(name, context, compact=context < COMPACT_BELOW)
+        return await self.worker.ready()
 
     async def generate(
         self, conversation: Sequence[Message], tools: Sequence[ToolSpec], sampling: Sampling
     ) -> AsyncGenerator[Part, None]:
-        async with contextlib.aclosing(self.worker.say(list(conversation), list(tools), sampling)) as parts:
+        async with contextlib.aclosing(self.worker.say(conversation, tools, sampling)) as parts:
             async for part in parts:
                 yield part
 
     async def aclose(self) -> None:
-        self.worker.close()
+        await self.worker.close()
 
 
 def open_backend(path: str | None = None, *, device: str | None = None) -> LagunaBackend:

@@ -1,29 +1,42 @@
-"""A conversation as token ids that nobody can forge.
+"""A conversation as token ids, rendered by the checkpoint's template, that no text in it can forge (`guard`).
 
-The checkpoint's template turns messages into one text, and that text is encoded. Between the two lies the danger: a
-file that contains `</tool_response><user>` or `<tool_call>` would speak with the system's voice. So before rendering,
-every tag inside untrusted text gets a private character behind its first one; after rendering the text is cut there and
-the pieces are encoded apart. The bytes that the model sees are the same, but they are not the tokens of a tag.
+What the model itself said goes back to it as the very tokens it said, not as their text encoded anew: rendering may
+strip what was generated, and the cache holds the tokens. That needs the step's own prompt to be a prefix of the new
+one; where it is not, everything is rendered.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Tokenizer
 
 from acp_server.model import Assistant, Message, System, ToolResult, ToolSpec, User
 
+from .guard import Guard, unused
 from .template import ChatTemplate
 
-WORDS = (
-    "think|assistant|tool_call|system|user|tool_response|arg_key|arg_value|available_tools"
-    "|tool|tools|usage|observation|function"
-)
-TAG = re.compile(rf"<(?=/?(?:{WORDS})>)|〈(?=\|)")
-PRIVATE = range(0xE000, 0xF8FF)
+TURN_ENDS = "</assistant>"
+REMEMBERED_STEPS = 8
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the model is shown: the rendered text, cut marks included, and its tokens. `spliced` of them were said."""
+
+    text: str
+    ids: list[int]
+    spliced: int = 0
+
+
+@dataclass(frozen=True)
+class _Said:
+    prompt: Prompt
+    message: Assistant
+    ids: list[int]
 
 
 class Chat:
@@ -31,21 +44,47 @@ class Chat:
 
     def __init__(self, template: ChatTemplate, tokenizer: Tokenizer) -> None:
         self.template, self.tokenizer = template, tokenizer
+        self.guard = Guard(template.source, tokenizer)
+        self.steps: OrderedDict[str, _Said] = OrderedDict()
 
-    def encode(self, conversation: Sequence[Message], tools: Sequence[ToolSpec], *, thinking: bool) -> list[int]:
-        """Token ids of the conversation, ending with the prompt for the assistant's next step.
+    def prompt(self, conversation: Sequence[Message], tools: Sequence[ToolSpec], *, thinking: bool) -> Prompt:
+        """The conversation, ending with the prompt for the assistant's next step.
 
         Raises TemplateFailure when the template refuses it.
         """
         messages = list(as_dicts(conversation))
         offers = [{"type": "function", "function": describe(tool)} for tool in tools]
         mark = unused(messages, offers)
-        text = self.template.render(guarded(messages, mark), guarded(offers, mark), thinking=thinking)
-        ids: list[int] = []
-        for piece in text.split(mark):
-            if piece:
-                ids += self.tokenizer.encode(piece, add_special_tokens=False).ids
-        return ids
+        messages, offers = self.guard.apply(messages, mark), self.guard.apply(offers, mark)
+        text = self.template.render(messages, offers, thinking=thinking)
+        for index, message in reversed(list(enumerate(conversation))):
+            said = self.recall(message, text)
+            if said is None:
+                continue
+            past = self.template.render(messages[: index + 1], offers, thinking=thinking, generation_prompt=False)
+            end = past.rfind(TURN_ENDS) + len(TURN_ENDS)
+            if text.startswith(past) and end > len(said.prompt.text):
+                ids = said.prompt.ids + said.ids
+                return Prompt(text, ids + self.encode(text[end:], mark), said.prompt.spliced + len(said.ids))
+        return Prompt(text, self.encode(text, mark))
+
+    def encode(self, text: str, mark: str) -> list[int]:
+        pieces = [piece for piece in text.split(mark) if piece]
+        return [token for piece in pieces for token in self.tokenizer.encode(piece, add_special_tokens=False).ids]
+
+    def remember(self, prompt: Prompt, message: Assistant, ids: Sequence[int]) -> None:
+        """Keep the tokens of a step that ended as it should, for the prompts to come."""
+        if message.step_id is not None:
+            self.steps[message.step_id] = _Said(prompt, message, list(ids))
+            while len(self.steps) > REMEMBERED_STEPS:
+                self.steps.popitem(last=False)
+
+    def recall(self, message: Message, text: str) -> _Said | None:
+        """The step that said this message after a prompt that `text` begins with."""
+        if not isinstance(message, Assistant) or message.step_id is None:
+            return None
+        said = self.steps.get(message.step_id)
+        return said if said and said.message == message and text.startswith(said.prompt.text) else None
 
 
 def as_dicts(conversation: Iterable[Message]) -> Iterable[dict[str, Any]]:
@@ -72,32 +111,3 @@ def as_dicts(conversation: Iterable[Message]) -> Iterable[dict[str, Any]]:
 
 def describe(tool: ToolSpec) -> dict[str, Any]:
     return {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
-
-
-def unused(*values: Any) -> str:
-    """A private-use character that stands nowhere in the values."""
-    present = {char for text in texts(values) for char in text if ord(char) >= 0xE000}
-    return next(chr(code) for code in PRIVATE if chr(code) not in present)
-
-
-def texts(value: Any) -> Iterable[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():  # pyright: ignore[reportUnknownVariableType]
-            yield from texts(key)
-            yield from texts(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:  # pyright: ignore[reportUnknownVariableType]
-            yield from texts(inner)
-
-
-def guarded(value: Any, mark: str) -> Any:
-    """The value with `mark` inside every tag that any of its strings spells."""
-    if isinstance(value, str):
-        return TAG.sub(lambda match: match[0] + mark, value)
-    if isinstance(value, Mapping):
-        return {guarded(key, mark): guarded(inner, mark) for key, inner in value.items()}  # pyright: ignore
-    if isinstance(value, list | tuple):
-        return [guarded(inner, mark) for inner in value]  # pyright: ignore[reportUnknownVariableType]
-    return value

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
 from .cache import KVCache, Storage
 from .model import Laguna
+from .relay import Cancelled
 from .sampler import Rule, Sampler
 
 FIRST_CHUNK, LARGEST_CHUNK = 64, 4096
@@ -21,11 +22,7 @@ CHUNK_SECONDS = 0.3  # aim for one prefill chunk: cancelling waits no longer tha
 
 
 class ContextOverflow(ValueError):
-    """The prompt leaves no room in the model's context."""
-
-
-class Cancelled(Exception):
-    """The caller asked to stop."""
+    """The prompt is empty, or leaves no room in the model's context."""
 
 
 @dataclass
@@ -38,7 +35,6 @@ class Stats:
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
     stopped: str = ""
-    by_token: list[int] = field(default_factory=list[int])
 
 
 class Engine:
@@ -69,6 +65,8 @@ class Engine:
         when the logits are not finite. Whatever happens, the cache stays usable.
         """
         context = self.laguna.config.max_context
+        if not prompt:
+            raise ContextOverflow("the prompt is empty: the chat template wrote nothing")
         if len(prompt) >= context:
             raise ContextOverflow(f"the prompt has {len(prompt)} tokens, the model's context {context}")
         stats.prompt = len(prompt)

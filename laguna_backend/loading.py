@@ -2,91 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from acp_server.model import Message, ModelError, Part, Sampling, Stop, Thought, ToolSpec, Usage
+from tokenizers import Tokenizer
+
+from acp_server.model import ModelError, ModelInfo
 
 from .cache import Storage
 from .chat import Chat
 from .config import ConfigError, LagunaConfig, read_json
 from .device import place
-from .engine import Cancelled, ContextOverflow, Engine, Stats
+from .engine import Engine
 from .model import Laguna
-from .parser import ReplyParser
 from .sampler import Rule
+from .speaker import LagunaSpeaker
 from .template import ChatTemplate, TemplateFailure
 from .tokenizer import TokenBytes, load_tokenizer
 from .weights import CheckpointError, load_weights
 
-DEFAULT_MAX_TOKENS = 8192
+COMPACT_BELOW = 16_384  # tokens of context: less than this is no place for a long system prompt
+SAMPLE = "def read(path: str) -> bytes:\n    with open(path) as file:  # the whole file\n        return file.read()\n"
 
 
-@dataclass
-class Speaker:
-    """Speaks with one loaded Laguna. Owned by one thread."""
-
-    engine: Engine
-    chat: Chat
-    token_bytes: TokenBytes
-    rule: Rule
-    steps: int = 0
-
-    def say(
-        self,
-        conversation: Sequence[Message],
-        tools: Sequence[ToolSpec],
-        sampling: Sampling,
-        cancelled: Any,
-    ) -> Iterator[Part]:
-        """The parts of one step, ending with `Stop`. Raises ModelError, and Cancelled when asked to stop."""
-        thinking = sampling.thinking is not False
-        stats = Stats()
-        self.steps += 1
-        step = f"step{self.steps}"
-        names = (f"{step}.{number}" for number in range(1, 1_000_000))
-        parser = ReplyParser(self.token_bytes, tools, lambda: next(names), thinking=thinking)
-        thought_tokens = 0
-        try:
-            prompt = self.chat.encode(conversation, tools, thinking=thinking)
-            limit = sampling.max_tokens or DEFAULT_MAX_TOKENS
-            rule = chosen(self.rule, sampling)
-            for token in self.engine.generate(prompt, rule, max_tokens=limit, stats=stats, cancelled=cancelled):
-                parts = parser.feed(token)
-                thought_tokens += any(isinstance(part, Thought) for part in parts)
-                yield from parts
-                if parser.done:
-                    break
-            yield from parser.finish()
-        except Cancelled:
-            raise
-        except (ContextOverflow, TemplateFailure, FloatingPointError) as error:
-            raise ModelError(str(error)) from error
-        except RuntimeError as error:  # torch says so of everything, out of memory included
-            self.engine.forget()
-            raise ModelError(f"the model failed: {str(error).splitlines()[0]}") from error
-        usage = Usage(stats.prompt, stats.reused, stats.generated, thought_tokens)
-        reason = "max_tokens" if stats.stopped == "length" else "tool_use" if parser.tool_uses else "end_turn"
-        yield Stop(reason, usage, stats.prefill_seconds + stats.decode_seconds, step)
-
-
-def chosen(default: Rule, sampling: Sampling) -> Rule:
-    """The model's own rule with what the caller set."""
-    given = {
-        name: value
-        for name in ("temperature", "top_k", "top_p", "min_p", "seed")
-        if (value := getattr(sampling, name)) is not None
-    }
-    try:
-        return replace(default, **given)
-    except ValueError as error:
-        raise ModelError(f"sampling: {error}") from error
-
-
-def load(directory: Path, *, device: str | None = None, storage: Storage | None = None) -> Speaker:
+def load(directory: Path, *, device: str | None = None, storage: Storage | None = None) -> LagunaSpeaker:
     """Load a checkpoint directory. Raises ModelError, saying which file or field is wrong."""
     if not directory.is_dir():
         raise ModelError(f"there is no checkpoint directory {directory}")
@@ -101,13 +39,22 @@ def load(directory: Path, *, device: str | None = None, storage: Storage | None 
         raise ModelError(f"cannot load {directory.name}: {error}") from error
     except (RuntimeError, MemoryError) as error:
         raise ModelError(f"not enough memory for {directory.name}: {str(error).splitlines()[0]}") from error
-    if tokenizer.get_vocab_size(with_added_tokens=True) > config.vocab_size:
+    if max(tokenizer.get_vocab(with_added_tokens=True).values()) >= config.vocab_size:
         raise ModelError(f"cannot load {directory.name}: tokenizer.json has more tokens than the model")
     kept: Storage = storage or (
         "fp8" if loaded.cache_scales else "float32" if str(placement.dtype).endswith("32") else "bfloat16"
     )
     engine = Engine(Laguna(config, loaded.weights), storage=kept, scales=loaded.cache_scales)
-    return Speaker(engine, Chat(template, tokenizer), TokenBytes(tokenizer), rule)
+    info = describe(directory, config, tokenizer)
+    return LagunaSpeaker(info, engine, Chat(template, tokenizer), TokenBytes(tokenizer), rule)
+
+
+def describe(directory: Path, config: LagunaConfig, tokenizer: Tokenizer) -> ModelInfo:
+    """What the agent is told of the model."""
+    name = "laguna-nano" if directory.name == "checkpoint" and directory.parent.name == "nano" else directory.name
+    tokens = len(tokenizer.encode(SAMPLE, add_special_tokens=False).ids)
+    context = config.max_context
+    return ModelInfo(name, context, compact=context < COMPACT_BELOW, bytes_per_token=len(SAMPLE) / max(tokens, 1))
 
 
 def default_rule(directory: Path) -> Rule:
@@ -136,4 +83,4 @@ def parameters(config: LagunaConfig) -> int:
             total += 3 * hidden * config.shared_expert_size
         else:
             total += 3 * hidden * config.intermediate_size
-    return math.floor(total)
+    return total

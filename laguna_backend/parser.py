@@ -14,11 +14,11 @@ from enum import Enum
 
 from acp_server.model import Part, Text, Thought, ToolSpec, ToolUse, ToolUseStarted
 
-from .tokenizer import ASSISTANT_END, BOS, THINK, THINK_END, TOOL_CALL, TOOL_CALL_END
-from .toolcall import NAME_ENDS, parse_call
+from . import tokenizer as ids
+from .toolcall import CALL_ENDS, NAME_ENDS, inside_a_value, parse_call
 
 TURN_ENDS = "</assistant>"
-CALL_BEGINS, CALL_ENDS = "<tool_call>", "</tool_call>"
+CALL_BEGINS = "<tool_call>"
 
 
 class State(Enum):
@@ -43,51 +43,58 @@ class ReplyParser:
         self.tools = {tool.name: tool for tool in tools}
         self.state = State.THOUGHT if thinking else State.TEXT
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self.held = ""  # text not yet emitted: it may turn out to be a tag, or white space at an end
+        self.held = ""  # text not yet emitted: it may turn out to be a tag, or newlines at an end
         self.fresh = True  # nothing emitted since the state began: leading newlines are the template's
         self.body = ""  # of the tool call being written
         self.spelled = False  # whether that call was begun by letters, and so may end by them
         self.call_id: str | None = None
         self.tool_uses = 0
-        self.thought_cut = False
 
     @property
     def done(self) -> bool:
         """The turn is over, by a control token or by its spelling."""
         return self.state is State.DONE
 
+    @property
+    def thinking(self) -> bool:
+        """The next token is a thought."""
+        return self.state is State.THOUGHT
+
     def feed(self, token: int) -> list[Part]:
         """The parts that one more token completes."""
         match self.state, token:
             case State.DONE, _:
                 return []
-            case _, 24 | 2:
-                assert token in (ASSISTANT_END, BOS)
+            case _, ids.EOS | ids.ASSISTANT_END | ids.ASSISTANT:  # a new turn ends the old one too
                 return self.finish()
-            case State.THOUGHT, 18 if self.fresh and not self.held:
-                assert token == THINK  # the prompt has it already; some models echo it
+            case State.THOUGHT, ids.THINK:  # the prompt has it already; some models echo it
                 return []
-            case State.THOUGHT, 19:
-                assert token == THINK_END
+            case State.TEXT, ids.THINK:
+                return self.enter(State.THOUGHT)
+            case State.THOUGHT, ids.THINK_END:
                 return self.enter(State.TEXT)
-            case State.TEXT, 19 if self.fresh:
-                return []
-            case State.THOUGHT | State.TEXT, 25:
-                assert token == TOOL_CALL
+            case State.THOUGHT | State.TEXT, ids.TOOL_CALL:
                 return self.enter(State.TOOL)
-            case State.TOOL, 26:
-                assert token == TOOL_CALL_END
+            case State.TOOL, ids.TOOL_CALL if not inside_a_value(self.body):
+                return self.end_call(complete=False) + self.enter(State.TOOL)
+            case State.TOOL, ids.TOOL_CALL_END:
                 return self.end_call(complete=True)
+            case State.THOUGHT | State.TEXT, ids.THINK_END | ids.TOOL_CALL_END:  # closes nothing
+                return []
             case _:
                 return self.add(self.decoder.decode(self.token_bytes(token)))
 
-    def finish(self) -> list[Part]:
-        """The stream is over: what is held is emitted, a call that was cut off is reported."""
-        tail = self.add(self.decoder.decode(b"", final=True))
+    def finish(self, *, cut_off: bool = False) -> list[Part]:
+        """The stream is over: what is held is emitted, a call that was left open is reported.
+
+        `cut_off`: the model did not end it, so that nobody knows what an open call would have said.
+        """
         if self.state is State.DONE:
-            return tail
-        self.thought_cut = self.state is State.THOUGHT
-        tail += self.end_call(complete=False) if self.state is State.TOOL else self.flush()
+            return []
+        tail = self.add(self.decoder.decode(b"", final=True))
+        if self.state is State.DONE:  # add() may end the turn, which the type checker cannot see
+            return tail  # pyright: ignore[reportUnreachable]
+        tail += self.end_call(complete=False, cut_off=cut_off) if self.state is State.TOOL else self.flush()
         self.state = State.DONE
         return tail
 
@@ -112,27 +119,28 @@ class ReplyParser:
             if begin < 0:
                 return parts + self.emit(len(self.held) - self.undecided())
             parts += self.emit(begin)
-            rest = self.held[self.held.find(CALL_BEGINS) + len(CALL_BEGINS) :]
+            begin = self.held.find(CALL_BEGINS)  # newlines before it may be left
+            rest = self.held[begin + len(CALL_BEGINS) :]
             verdict = self.begins_call(rest)
             if verdict is None:
                 return parts
             if verdict:
-                self.held = self.held[: self.held.find(CALL_BEGINS)]
+                self.held = self.held[:begin]
                 parts += self.enter(State.TOOL)
                 self.spelled = True
                 return parts + self.add_to_call(rest)
-            parts += self.emit(self.held.find(CALL_BEGINS) + len(CALL_BEGINS))
+            parts += self.emit(begin + len(CALL_BEGINS))
 
     def begins_call(self, rest: str) -> bool | None:
         """Whether what follows a spelled `<tool_call>` is the name of a tool; None: too early to say."""
         rest = rest.lstrip("\n")
+        undecided = False
         for name in self.tools:
             for end in NAME_ENDS:
                 if rest.startswith(name + end):
                     return True
-                if (name + end).startswith(rest):
-                    return None
-        return False
+                undecided = undecided or (name + end).startswith(rest)
+        return None if undecided else False
 
     def undecided(self) -> int:
         """Length of the held text's tail that may yet become a tag."""
@@ -160,15 +168,23 @@ class ReplyParser:
         return parts
 
     def enter(self, state: State) -> list[Part]:
+        """Emit what is held and begin a new state, unless the held text turns out to end the turn."""
         parts = self.add(self.decoder.decode(b"", final=True))
+        if self.state is State.DONE:
+            return parts
         parts += self.flush()
-        self.decoder.reset()
-        self.state, self.fresh, self.body, self.call_id, self.spelled = state, True, "", None, False
+        self.begin(state)
         return parts
+
+    def begin(self, state: State) -> None:
+        self.decoder.reset()
+        self.state, self.fresh, self.held = state, True, ""
+        self.body, self.call_id, self.spelled = "", None, False
 
     # Calls -----------------------------------------------------------------------------------------------
 
     def add_to_call(self, text: str) -> list[Part]:
+        searched = max(0, len(self.body) - len(CALL_ENDS))
         self.body += text
         parts: list[Part] = []
         if self.call_id is None:
@@ -177,20 +193,19 @@ class ReplyParser:
             if ends and (name := named[: min(ends)].strip()) in self.tools:
                 self.call_id = self.new_id()
                 parts.append(ToolUseStarted(self.call_id, name))
-        if self.spelled and CALL_ENDS in self.body:
-            self.body, _, after = self.body.partition(CALL_ENDS)
-            return parts + self.end_call(complete=True) + self.add(after)
+        while self.spelled and (at := self.body.find(CALL_ENDS, searched)) >= 0:
+            searched = at + 1
+            if not inside_a_value(self.body[:at]):
+                after = self.body[at + len(CALL_ENDS) :]
+                self.body = self.body[:at]
+                return parts + self.end_call(complete=True) + self.add(after)
         return parts
 
-    def end_call(self, *, complete: bool) -> list[Part]:
-        tail = self.decoder.decode(b"", final=True)
-        body, call_id = self.body + tail, self.call_id or self.new_id()
+    def end_call(self, *, complete: bool, cut_off: bool = False) -> list[Part]:
+        body, call_id = self.body + self.decoder.decode(b"", final=True), self.call_id or self.new_id()
         name, arguments, problem = parse_call(body, self.tools, complete=complete)
-        self.enter_text()
+        if cut_off:
+            problem = problem or "the call was cut off; write long values in several calls"
+        self.begin(State.TEXT)
         self.tool_uses += 1
         return [ToolUse(call_id, name, arguments, problem)]
-
-    def enter_text(self) -> None:
-        self.decoder.reset()
-        self.state, self.fresh, self.held, self.body, self.call_id = State.TEXT, True, "", "", None
-        self.spelled = False

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError, nodes
-from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, LoopControlExtension
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from .sandbox import BoundedEnvironment, render
 
 LARGEST_TEMPLATE = 1 << 20  # characters; released ones have some 6,000
 
@@ -43,7 +43,7 @@ class ChatTemplate:
     def __init__(self, source: str) -> None:
         if len(source) > LARGEST_TEMPLATE:
             raise TemplateFailure(f"the chat template has {len(source)} characters")
-        environment = ImmutableSandboxedEnvironment(
+        environment = BoundedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, LoopControlExtension]
         )
         environment.filters["tojson"] = _to_json
@@ -51,8 +51,8 @@ class ChatTemplate:
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)  # pyright: ignore
         self.source = source
         try:
-            self.template = environment.from_string(source)
-        except TemplateError as error:
+            self.template = environment.compiled(source)
+        except (TemplateError, RecursionError) as error:
             raise TemplateFailure(f"the chat template does not compile: {error}") from error
 
     @classmethod
@@ -73,19 +73,30 @@ class ChatTemplate:
         generation_prompt: bool = True,
     ) -> str:
         """The conversation as the model reads it. Raises TemplateFailure."""
+        values = {
+            "messages": list(messages),
+            "tools": list(tools) or None,
+            "enable_thinking": thinking,
+            "add_generation_prompt": generation_prompt,
+        }
         try:
-            return self.template.render(
-                messages=messages,
-                tools=list(tools) or None,
-                enable_thinking=thinking,
-                add_generation_prompt=generation_prompt,
-            )
-        except (TemplateError, SecurityError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            return render(self.template, values)
+        except MemoryError as error:
+            raise TemplateFailure("the chat template filled the memory") from error
+        except Exception as error:  # a template can raise whatever Python's operators raise
             raise TemplateFailure(f"the chat template failed: {error}") from error
 
 
+def grammar(source: str) -> str:
+    """What kind of Laguna template this is, for people; nothing is decided by it."""
+    for mark, name in (("_v8", "compact (v8)"), ("_v5", "newline (v5)"), ("_v4", "newline (v4)")):
+        if f"laguna_glm_thinking{mark}" in source:
+            return name
+    return "its own"
+
+
 def _to_json(value: Json, ensure_ascii: bool = False, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent)
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=min(indent, 8) if indent else indent)
 
 
 def _refuse(message: str) -> None:

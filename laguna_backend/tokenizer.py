@@ -5,6 +5,7 @@ Byte-level BPE in the released layout: ids 0-69 are added tokens, 70-325 the byt
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
@@ -64,20 +65,29 @@ def build_tokenizer(merges: list[tuple[str, str]]) -> Tokenizer:
 
 
 class TokenBytes:
-    """The bytes of each token id: of an added token its spelling, of any other the bytes its symbols stand for."""
+    """The bytes of each token id: of an added token its spelling, of any other the bytes its symbols stand for.
+
+    Calling it gives what a token adds to a text, which is nothing for a special token. The tags 18 to 26 are not
+    special: the released tokenizer says so, and only a parser that knows their ids may hide them.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
         order = printable + [byte for byte in range(256) if byte not in printable]
         byte_of = dict(zip(byte_symbols(), order, strict=True))
-        added = {index for index, _ in tokenizer.get_added_tokens_decoder().items()}
+        added = tokenizer.get_added_tokens_decoder()
+        self.special = {index for index, token in added.items() if token.special}
         self.table: dict[int, bytes] = {}
         for token, index in tokenizer.get_vocab(with_added_tokens=True).items():
             known = index not in added and all(symbol in byte_of for symbol in token)
             self.table[index] = bytes(byte_of[symbol] for symbol in token) if known else token.encode()
 
     def __call__(self, token: int) -> bytes:
-        return self.table.get(token, b"")
+        return b"" if token in self.special else self.table.get(token, b"")
+
+    def spelling(self, tokens: Iterable[int]) -> bytes:
+        """What was encoded: every token's bytes, the special ones' too."""
+        return b"".join(self.table.get(token, b"") for token in tokens)
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

@@ -1,137 +1,176 @@
 """The one thread that torch runs on.
 
-Jobs wait in a bounded queue and run one after another; what a job yields goes to its caller through a bounded stream,
+Jobs wait in a bounded queue and run one after another; what a job yields goes to its caller through a bounded relay,
 so a caller that does not read makes the model wait. A job is cancelled by an event that it looks at between steps.
-Torch is imported here, on the thread, so that the event loop never waits for it.
+The thread is a daemon and the first import of torch happens on it: neither the event loop nor the interpreter's exit
+ever waits for the model.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Protocol
 
 import anyio
-import anyio.from_thread
-import anyio.lowlevel
-import anyio.to_thread
-from anyio.streams.memory import MemoryObjectSendStream
 
-from acp_server.model import Message, ModelError, Part, Sampling, ToolSpec
+from acp_server.model import Message, ModelError, ModelInfo, Part, Sampling, ToolSpec
 
-if TYPE_CHECKING:
-    from .loading import Speaker
+from .relay import Cancelled, Relay, finished
 
 log = logging.getLogger("laguna")
 
 WAITING_JOBS = 64
 PARTS_AHEAD = 64
+CLOSING_SECONDS = 2.0
+
+CLOSED = "the model was closed"
 
 
-@dataclass
+class Speaker(Protocol):
+    """A loaded model. Only the worker's thread touches it."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    def say(
+        self,
+        conversation: Sequence[Message],
+        tools: Sequence[ToolSpec],
+        sampling: Sampling,
+        cancelled: Callable[[], bool],
+    ) -> Generator[Part, None, None]:
+        """The parts of one step. Raises ModelError, and Cancelled soon after `cancelled` turns true."""
+        ...
+
+
+@dataclass(frozen=True)
 class Job:
-    """One step to say: what to run, where its parts go, and whether anybody still wants them."""
+    """One step to say, and where its parts go."""
 
     conversation: list[Message]
     tools: list[ToolSpec]
     sampling: Sampling
-    parts: MemoryObjectSendStream[Part | Exception]
-    loop: Any
-    cancelled: threading.Event = field(default_factory=threading.Event)
+    parts: Relay[Part | Exception]
 
 
 class Worker:
-    """Owns a loaded model and the thread it runs on. `load` is called once, on that thread."""
+    """Owns a model and the thread it runs on. `load` is called once, on that thread."""
 
     def __init__(self, load: Callable[[], Speaker]) -> None:
         self.load = load
-        self.loaded: Future[Speaker] = Future()
+        self.loaded: Future[ModelInfo] = Future()
+        self.ended: Future[None] = Future()
+        self.closing = threading.Event()
+        self.lock = threading.Lock()  # no job enters the queue once `closing` is set
         self.jobs: queue.Queue[Job | None] = queue.Queue(WAITING_JOBS)
         self.thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to load, if that has not begun. A daemon thread: it never keeps the process alive."""
-        if self.thread is None:
-            self.thread = threading.Thread(target=self.work, name="laguna", daemon=True)
-            self.thread.start()
+        """Begin to load, if that has not begun. Raises ModelError after `close`."""
+        with self.lock:
+            if self.closing.is_set():
+                raise ModelError(CLOSED)
+            if self.thread is None:
+                self.thread = threading.Thread(target=self.work, name="laguna", daemon=True)
+                self.thread.start()
 
-    async def ready(self) -> Speaker:
-        """Wait for the model. Raises what loading raised."""
+    async def ready(self) -> ModelInfo:
+        """Wait for the model. Raises ModelError as often as it is asked, when loading failed."""
         self.start()
-        return await anyio.to_thread.run_sync(self.loaded.result, abandon_on_cancel=True)
+        try:
+            return await finished(self.loaded)
+        except ModelError as error:
+            raise ModelError(str(error)) from error  # one of its own: this one would collect tracebacks
 
     async def say(
-        self, conversation: list[Message], tools: list[ToolSpec], sampling: Sampling
+        self, conversation: Sequence[Message], tools: Sequence[ToolSpec], sampling: Sampling
     ) -> AsyncGenerator[Part, None]:
         """Run one step on the thread; its parts as they come. Closing the generator cancels the step."""
         await self.ready()
-        send, receive = anyio.create_memory_object_stream[Part | Exception](PARTS_AHEAD)
-        job = Job(conversation, tools, sampling, send, anyio.lowlevel.current_token())
-        try:
-            self.jobs.put_nowait(job)
-        except queue.Full as error:
-            raise ModelError("the model is busy with too many requests") from error
-        try:
-            async for part in receive:
+        job = Job(list(conversation), list(tools), sampling, Relay(PARTS_AHEAD))
+        with self.lock:
+            if self.closing.is_set():
+                raise ModelError(CLOSED)
+            try:
+                self.jobs.put_nowait(job)
+            except queue.Full as error:
+                raise ModelError("the model is busy with too many requests") from error
+        async with contextlib.aclosing(job.parts.items()) as parts:
+            async for part in parts:
                 if isinstance(part, Exception):
                     raise part
                 yield part
-        finally:
-            job.cancelled.set()
-            receive.close()
 
-    def close(self) -> None:
-        """Let the thread end after the job it is at."""
-        if self.thread is not None:
-            try:
+    async def close(self) -> None:
+        """Stop the running step, fail the waiting ones, free the model. Waits two seconds at most. Idempotent."""
+        with self.lock:
+            self.closing.set()
+            with contextlib.suppress(queue.Full):  # full: the thread looks at `closing` before it takes the next
                 self.jobs.put_nowait(None)
-            except queue.Full:
-                log.warning("the model's queue is full; its thread ends with the process")
+            started = self.thread is not None
+        if started:
+            with anyio.move_on_after(CLOSING_SECONDS):
+                await finished(self.ended)
 
     # On the thread ---------------------------------------------------------------------------------------
 
     def work(self) -> None:
         try:
+            self.serve()
+        finally:
+            self.drain()
+            self.ended.set_result(None)
+
+    def serve(self) -> None:
+        try:
             speaker = self.load()
+            info = speaker.info
         except BaseException as error:
             self.loaded.set_exception(error if isinstance(error, ModelError) else wrapped(error))
             return
-        self.loaded.set_result(speaker)
-        while (job := self.jobs.get()) is not None:
-            self.run(speaker, job)
+        self.loaded.set_result(info)
+        while not self.closing.is_set():
+            job = self.jobs.get()
+            if job is not None:
+                self.run(speaker, job)
 
     def run(self, speaker: Speaker, job: Job) -> None:
-        from .engine import Cancelled
+        def cancelled() -> bool:
+            return job.parts.cancelled.is_set() or self.closing.is_set()
 
         try:
-            parts: Iterator[Part] = speaker.say(job.conversation, job.tools, job.sampling, job.cancelled.is_set)
-            for part in parts:
-                if job.cancelled.is_set():
-                    break
-                self.give(job, part)
-        except (Cancelled, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            pass
+            if not job.parts.cancelled.is_set():  # it may have been while it waited
+                said = speaker.say(job.conversation, job.tools, job.sampling, cancelled)
+                with contextlib.closing(said):
+                    for part in said:
+                        job.parts.put(part)
+        except Cancelled:
+            self.fail(job, ModelError(CLOSED))
         except Exception as error:
-            try:
-                self.give(job, error if isinstance(error, ModelError) else wrapped(error))
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError, RuntimeError):
-                log.debug("nobody waits for the error", exc_info=True)
+            self.fail(job, error if isinstance(error, ModelError) else wrapped(error))
         finally:
-            self.end(job)
+            job.parts.end()
 
-    def give(self, job: Job, part: Part | Exception) -> None:
-        """Hand a part to the caller's event loop; waits while the caller is 64 parts behind."""
-        anyio.from_thread.run(job.parts.send, part, token=job.loop)
+    def fail(self, job: Job, error: ModelError) -> None:
+        with contextlib.suppress(Cancelled):
+            job.parts.put(error)
 
-    def end(self, job: Job) -> None:
-        try:
-            anyio.from_thread.run_sync(job.parts.close, token=job.loop)
-        except RuntimeError:  # the event loop is gone
-            log.debug("the caller's event loop has ended")
+    def drain(self) -> None:
+        """Fail the jobs that will not run."""
+        while True:
+            try:
+                job = self.jobs.get_nowait()
+            except queue.Empty:
+                return
+            if job is not None:
+                self.fail(job, ModelError(CLOSED))
+                job.parts.end()
 
 
 def wrapped(error: BaseException) -> ModelError:
