@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import anyio
-import anyio.lowlevel
 from anyio.abc import Process
 
 from ..tasks import task_group
@@ -22,36 +21,40 @@ LAST_LINES = 50
 LONGEST_LOG_LINE = 4096
 PATIENCE = 3.0
 """Seconds that a child gets to end by itself once its stdin is closed, and again after SIGTERM."""
+LAST_WORDS = 0.5
+"""Seconds that a child gets to end, and its stderr to be read, once its stdout has ended."""
 
 
 class ChildTransport:
     """Lines to and from a running child. Made by `spawn_agent`."""
 
-    def __init__(self, process: Process, *, limit: int = LONGEST_LINE) -> None:
+    def __init__(self, process: Process, *, limit: int = LONGEST_LINE, patience: float = PATIENCE) -> None:
         self.process = process
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._patience = patience
         self._lines = LineBuffer(limit)
-        self._waiting: list[bytes | Oversize] = []
-        self._ended = False
+        self._waiting: deque[bytes | Oversize] = deque()
+        self._ended = self._closed = False
+        self._drained = anyio.Event()
 
     async def receive(self) -> bytes | Oversize:
         while not self._waiting:
             if self._ended or self.process.stdout is None:
                 raise anyio.EndOfStream
             try:
-                self._waiting = self._lines.feed(await self.process.stdout.receive())
+                self._waiting.extend(self._lines.feed(await self.process.stdout.receive()))
             except (anyio.EndOfStream, anyio.BrokenResourceError):
                 self._ended = True
-                self._waiting = self._lines.finish()
+                self._waiting.extend(self._lines.finish())
                 if not self._waiting:
                     await self._settle()
-        return self._waiting.pop(0)
+        return self._waiting.popleft()
 
     async def _settle(self) -> None:
         """A child whose stdout ended is about to end; a moment lets its last words and exit status arrive."""
-        with anyio.move_on_after(0.5):
+        with anyio.move_on_after(LAST_WORDS):
             await self.process.wait()
-            await anyio.lowlevel.checkpoint()
+            await self._drained.wait()
 
     async def send(self, text: bytes) -> None:
         if self.process.stdin is None:
@@ -60,29 +63,42 @@ class ChildTransport:
 
     async def drain_stderr(self) -> None:
         """Keep reading the child's stderr, so that it never blocks on a full pipe."""
-        if self.process.stderr is None:
-            return
         lines = LineBuffer(LONGEST_LOG_LINE)
         try:
-            async for data in self.process.stderr:
-                for line in lines.feed(data):
-                    text = str(line) if isinstance(line, Oversize) else line.decode(errors="replace")
-                    self.last_lines.append(text)
-                    log.debug("agent: %s", text)
+            if self.process.stderr is not None:
+                async for data in self.process.stderr:
+                    self._keep(lines.feed(data))
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             pass
+        finally:
+            self._keep(lines.finish())
+            self._drained.set()
+
+    def _keep(self, lines: Sequence[bytes | Oversize]) -> None:
+        for line in lines:
+            text = f"[{line.size} bytes]" if isinstance(line, Oversize) else line.decode(errors="replace")
+            self.last_lines.append(text)
+            log.debug("agent: %s", text)
 
     async def aclose(self) -> None:
-        """Close stdin, wait, SIGTERM, wait, SIGKILL: the whole process group, and never longer than twice PATIENCE."""
-        if self.process.stdin is not None:
-            await self.process.stdin.aclose()
-        for step in (None, signal.SIGTERM, signal.SIGKILL):
-            if step is not None:
-                self._signal(step)
-            with anyio.move_on_after(PATIENCE, shield=True):
-                await self.process.wait()
-            if self.process.returncode is not None:
-                break
+        """Close stdin, wait, SIGTERM, wait, SIGKILL: the whole process group. Idempotent.
+
+        Takes no longer than three times the patience, and cannot be cancelled.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        with anyio.CancelScope(shield=True):
+            if self.process.stdin is not None:
+                with anyio.move_on_after(self._patience), suppress(OSError, anyio.BrokenResourceError):
+                    await self.process.stdin.aclose()
+            for step in (None, signal.SIGTERM, signal.SIGKILL):
+                if step is not None:
+                    self._signal(step)
+                with anyio.move_on_after(self._patience):
+                    await self.process.wait()
+                if self.process.returncode is not None:
+                    break
         self._signal(signal.SIGKILL)  # what the child left behind in its group
 
     def _signal(self, number: signal.Signals) -> None:
@@ -92,8 +108,8 @@ class ChildTransport:
     def epitaph(self) -> str:
         code = self.process.returncode
         ended = "" if code is None else f"it exited with status {code}" if code >= 0 else f"signal {-code} ended it"
-        words = "; its last lines on stderr:\n  " + "\n  ".join(list(self.last_lines)[-10:]) if self.last_lines else ""
-        return ended + words
+        words = "its last lines on stderr:\n  " + "\n  ".join(list(self.last_lines)[-10:]) if self.last_lines else ""
+        return "; ".join(filter(None, (ended, words)))
 
 
 @asynccontextmanager
@@ -103,15 +119,17 @@ async def spawn_agent(
     cwd: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
     limit: int = LONGEST_LINE,
+    patience: float = PATIENCE,
 ) -> AsyncGenerator[ChildTransport]:
     """Start a command and talk to it. Raises FileNotFoundError or PermissionError when it cannot be started.
 
     The child leads a process group of its own; leaving the block ends that whole group.
     """
+    _check_directory(argv[0], cwd)
     process = await anyio.open_process(
         list(argv), cwd=cwd, env=dict(env) if env is not None else None, start_new_session=True
     )
-    transport = ChildTransport(process, limit=limit)
+    transport = ChildTransport(process, limit=limit, patience=patience)
     async with task_group(cancel_at_end=True) as group:
         group.start_soon(transport.drain_stderr)
         try:
@@ -120,3 +138,9 @@ async def spawn_agent(
             with anyio.CancelScope(shield=True):
                 await transport.aclose()
                 await process.aclose()
+
+
+def _check_directory(command: str, cwd: str | os.PathLike[str] | None) -> None:
+    """Without this, the operating system's error would blame the command."""
+    if cwd is not None and not os.path.isdir(cwd):
+        raise NotADirectoryError(f"cannot start {command!r} in {os.fspath(cwd)!r}: no such directory")

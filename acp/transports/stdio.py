@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import select
+import socket
+import stat
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -26,13 +29,17 @@ SAFE_WRITE = select.PIPE_BUF if hasattr(select, "PIPE_BUF") else 512
 
 
 class DescriptorTransport:
-    """Lines over a pair of file descriptors: pipes, sockets, terminals or files. Owns both."""
+    """Lines over a pair of file descriptors: pipes, sockets, terminals or files. Owns both.
+
+    The descriptors stay in blocking mode, for that belongs to everybody who shares them.
+    """
 
     def __init__(self, read: int, write: int, *, limit: int = LONGEST_LINE) -> None:
         self._read, self._write = read, write
         self._lines = LineBuffer(limit)
-        self._waiting: list[bytes | Oversize] = []
+        self._waiting: deque[bytes | Oversize] = deque()
         self._pollable = {read: True, write: True}
+        self._put = _put_socket if stat.S_ISSOCK(os.fstat(write).st_mode) else os.write
         self._closed = False
         self._ended = False
 
@@ -41,31 +48,37 @@ class DescriptorTransport:
             if self._ended or self._closed:
                 raise anyio.EndOfStream
             data = await self._when_ready(self._read, anyio.wait_readable, lambda: os.read(self._read, READ_SIZE))
-            self._waiting = self._lines.feed(data) if data else self._lines.finish()
+            self._waiting.extend(self._lines.feed(data) if data else self._lines.finish())
             self._ended = not data
-        return self._waiting.pop(0)
+        return self._waiting.popleft()
 
     async def send(self, text: bytes) -> None:
         rest = memoryview(text + b"\n")
         while rest:
             if self._closed:
                 raise anyio.ClosedResourceError
-            piece = rest[:SAFE_WRITE]
-            if self._writable_now():
-                written = os.write(self._write, piece)
-            else:
-                # Bound now: the thread must not see the next piece.
-                written = await self._when_ready(
-                    self._write, anyio.wait_writable, lambda piece=piece: os.write(self._write, piece)
-                )
+            try:
+                if self._writable_now():
+                    written = self._put(self._write, rest[:SAFE_WRITE])
+                else:
+                    written = await self._send_when_ready(rest[:SAFE_WRITE])
+            except BlockingIOError:
+                continue  # somebody else filled the pipe between the poll and the write
             rest = rest[written:]
 
-    async def _when_ready(self, fd: int, wait: Callable[[int], object], act: Callable[[], T]) -> T:
+    async def _send_when_ready(self, piece: memoryview) -> int:
+        return await self._when_ready(self._write, anyio.wait_writable, lambda: self._put(self._write, piece))
+
+    async def _when_ready(self, fd: int, wait: Callable[[int], Awaitable[None]], act: Callable[[], T]) -> T:
         """Act once the descriptor is ready; in a thread where the event loop cannot watch it."""
         if self._pollable[fd]:
             try:
-                await wait(fd)  # type: ignore[misc]
-                return act()
+                while True:
+                    await wait(fd)
+                    try:
+                        return act()
+                    except BlockingIOError:
+                        continue
             except (NotImplementedError, PermissionError, ValueError):  # a file, or Windows
                 self._pollable[fd] = False
         return await anyio.to_thread.run_sync(act, abandon_on_cancel=True)
@@ -80,7 +93,7 @@ class DescriptorTransport:
     async def aclose(self) -> None:
         if not self._closed:
             self._closed = True
-            for fd in (self._read, self._write):
+            for fd in {self._read, self._write}:
                 anyio.notify_closing(fd)
                 os.close(fd)
 
@@ -88,21 +101,44 @@ class DescriptorTransport:
         return ""
 
 
+def _put_socket(fd: int, data: memoryview) -> int:
+    """Write as much as a socket takes without blocking: one that polls as writable may take less than a pipe."""
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        return sock.send(data, socket.MSG_DONTWAIT)
+
+
 @asynccontextmanager
 async def stdio_transport(*, limit: int = LONGEST_LINE) -> AsyncGenerator[DescriptorTransport]:
-    """This process's stdin and stdout, which nothing else may use while the block lasts."""
-    sys.stdout.flush()
-    reading, writing = os.dup(0), os.dup(1)
+    """This process's stdin and stdout, which nothing else may use while the block lasts.
+
+    A stdin that is closed reads as ended; a stdout that is closed swallows what is sent.
+    """
+    _flush_stdout()
+    _fill_closed()
+    reading, writing, kept = os.dup(0), os.dup(1), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)  # children and stray input() calls read nothing, not the wire
     os.close(nothing)
     os.dup2(2, 1)
-    kept = os.dup(writing)
     transport = DescriptorTransport(reading, writing, limit=limit)
     try:
         yield transport
     finally:
         await transport.aclose()
-        sys.stdout.flush()
+        _flush_stdout()
         os.dup2(kept, 1)
         os.close(kept)
+
+
+def _fill_closed() -> None:
+    """Open the null device in place of what is closed, so that no other file can get the number."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+
+
+def _flush_stdout() -> None:
+    if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
+        sys.stdout.flush()

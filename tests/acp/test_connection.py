@@ -12,7 +12,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from acp.connection import RUNNING_REQUESTS, Connection, Handlers
+from acp.answering import RUNNING_REQUESTS
+from acp.connection import Connection, Handlers
 from acp.errors import ConnectionClosed, ErrorCode, LocalProtocolError, RequestError
 from acp.methods import Method
 from acp.transports import Oversize
@@ -42,6 +43,22 @@ async def both(here: Handlers, there: Handlers, slots: int = 16) -> AsyncGenerat
     with anyio.fail_after(30):
         async with Connection(left, here, name="here") as a, Connection(right, there, name="there") as b:
             yield a, b
+
+
+@asynccontextmanager
+async def one(handlers: Handlers, slots: int = 16) -> AsyncGenerator[tuple[Connection, MemoryTransport]]:
+    """A connection, and the other end of its transport to play the peer with."""
+    ours, theirs = memory_pair(slots)
+    with anyio.fail_after(30):
+        async with Connection(ours, handlers, name="here") as connection:
+            yield connection, theirs
+        await theirs.aclose()
+
+
+async def heard(transport: MemoryTransport) -> dict[str, Any]:
+    text = await transport.receive()
+    assert isinstance(text, bytes)
+    return json.loads(text)
 
 
 async def raw(transport: MemoryTransport, **message: Any) -> None:
@@ -162,13 +179,11 @@ async def test_a_cancelled_request_answers_request_cancelled_or_a_partial_result
 
     for number, expected in ((0, None), (1, 5)):
         started = anyio.Event()
-        ours, theirs = memory_pair()
-        async with Connection(ours, Handlers().on(ASK, hang)):
+        async with one(Handlers().on(ASK, hang)) as (_, theirs):
             await raw(theirs, id="x", method="test/ask", params={"number": number})
             await started.wait()
             await raw(theirs, method="$/cancel_request", params={"requestId": "x"})
-            with anyio.fail_after(5):
-                answer = json.loads(bytes(await theirs.receive()))  # pyright: ignore[reportArgumentType]
+            answer = await heard(theirs)
             assert answer["id"] == "x"
             if expected is None:
                 assert answer["error"]["code"] == ErrorCode.REQUEST_CANCELLED
@@ -229,20 +244,18 @@ async def test_a_notification_handler_may_not_wait_for_the_peer() -> None:
 
 
 async def test_pending_calls_end_with_the_reason_when_the_peer_goes_away() -> None:
-    ours, theirs = memory_pair()
-    with anyio.fail_after(10):
-        async with Connection(ours, Handlers()) as connection:
-            async with anyio.create_task_group() as group:
+    async with one(Handlers()) as (connection, theirs):
+        async with anyio.create_task_group() as group:
 
-                async def ask() -> None:
-                    with pytest.raises(ConnectionClosed, match="the peer closed"):
-                        await connection.call(ASK, Note())
+            async def ask() -> None:
+                with pytest.raises(ConnectionClosed, match="the peer closed"):
+                    await connection.call(ASK, Note())
 
-                group.start_soon(ask)
-                await theirs.receive()
-                await theirs.aclose()
-            with pytest.raises(ConnectionClosed):
-                await connection.notify(TELL, Note())
+            group.start_soon(ask)
+            await theirs.receive()
+            await theirs.aclose()
+        with pytest.raises(ConnectionClosed):
+            await connection.notify(TELL, Note())
 
 
 async def test_a_call_still_hears_its_error_bare_from_within_the_block() -> None:
@@ -254,10 +267,20 @@ async def test_a_call_still_hears_its_error_bare_from_within_the_block() -> None
 
 
 async def test_what_was_said_before_closing_is_sent() -> None:
+    numbers: list[int] = []
+
+    async def read(theirs: MemoryTransport) -> None:
+        while len(numbers) < 60:
+            numbers.append((await heard(theirs))["params"]["number"])
+
     ours, theirs = memory_pair(1)
-    async with Connection(ours, Handlers()) as connection:
-        await connection.notify(TELL, Note(number=1))
-    assert json.loads(bytes(await theirs.receive()))["params"] == {"number": 1}  # pyright: ignore[reportArgumentType]
+    async with anyio.create_task_group() as group:
+        async with Connection(ours, Handlers()) as connection:
+            for number in range(60):
+                await connection.notify(TELL, Note(number=number))
+            group.start_soon(read, theirs)
+    await theirs.aclose()
+    assert numbers == list(range(60))
 
 
 async def test_a_message_over_the_limit_is_answered_and_the_connection_lives() -> None:
@@ -277,11 +300,12 @@ async def test_a_message_over_the_limit_is_answered_and_the_connection_lives() -
             return await ours.receive()
 
     async with Connection(Narrow(), Handlers().on(ASK, echo)):
-        refusal = json.loads(bytes(await theirs.receive()))  # pyright: ignore[reportArgumentType]
+        refusal = await heard(theirs)
         assert refusal["error"]["code"] == ErrorCode.INVALID_REQUEST
         assert "99 bytes" in refusal["error"]["message"]
         await raw(theirs, id=1, method="test/ask", params={"number": 2})
-        assert json.loads(bytes(await theirs.receive()))["result"] == {"number": 2}  # pyright: ignore[reportArgumentType]
+        assert (await heard(theirs))["result"] == {"number": 2}
+        await theirs.aclose()
 
 
 async def test_more_requests_than_the_bound_are_refused_and_the_rest_go_on() -> None:
@@ -309,6 +333,6 @@ async def test_more_requests_than_the_bound_are_refused_and_the_rest_go_on() -> 
 
 
 async def test_the_repr_tells_the_state() -> None:
-    async with both(Handlers(), Handlers()) as (here, _):
+    async with one(Handlers()) as (here, _):
         assert repr(here) == "<Connection here [open, 0 asked, 0 running, 0 unsent]>"
-    assert repr(here).startswith("<Connection here [closed: closed by us")
+    assert repr(here) == "<Connection here [closed: closed by us, 0 asked, 0 running, 0 unsent]>"
