@@ -1,7 +1,7 @@
 """Requests of the kinds laguna-nano is made for, each with the conversation that answers it.
 
 A `Task` holds what the user says, the workspace, and the right tool calls; `play` runs the calls in the simulated
-world and writes the conversation. Phrasings whose index is a multiple of five are kept for evaluation.
+world and writes the conversation. Every fifth phrasing is kept for evaluation.
 """
 
 from __future__ import annotations
@@ -217,8 +217,8 @@ class Phrasings:
 
     def __init__(self, table: str) -> None:
         every = [form.strip() for row in table.splitlines() for form in row.split("|")]
-        self.held_out = every[::5]
-        self.training = [form for index, form in enumerate(every) if index % 5]
+        self.held_out = every[4::5]
+        self.training = [form for index, form in enumerate(every) if index % 5 != 4]
 
     def draw(self, names: Names) -> str:
         return names.rng.choice(self.held_out if names.held_out else self.training)
@@ -402,12 +402,12 @@ def cannot(names: Names) -> Task:
 
 FAMILIES: dict[str, tuple[Callable[[Names], Task], float]] = {
     "show": (show, 1.0),
-    "list": (list_files, 0.8),
+    "list": (list_files, 1.2),
     "search": (search, 1.0),
     "create": (create, 1.6),
     "edit": (edit, 2.2),
-    "run": (run, 1.4),
-    "cannot": (cannot, 0.5),
+    "run": (run, 1.6),
+    "cannot": (cannot, 0.9),
 }
 
 
