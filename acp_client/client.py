@@ -109,7 +109,11 @@ class Client:
         try:
             with anyio.fail_after(seconds):
                 await self.surface.initialize(_release())
+        except anyio.get_cancelled_exc_class():
+            self.kill()  # it has nothing to finish
+            raise
         except TimeoutError:
+            self.kill()
             words = self._transport.epitaph()
             raise CannotStart(
                 f"the agent did not answer initialize in {seconds:g} s" + (f"; {words}" if words else "")

@@ -1,182 +1,220 @@
-"""Shows a turn on a terminal, or as one JSON event a line.
-
-Whatever comes from the agent is shown, never obeyed: control and bidirectional characters are escaped, so that a file
-or a command's output cannot move the cursor, recolour the screen or reorder what is read.
-"""
+"""Shows a turn on a terminal, or to whatever stdout is: plain ANSI, and none where it does not belong."""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import json
 import os
-import sys
-import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TextIO
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TextIO
 
 from acp.updates import (
+    Block,
     BlockContent,
-    ContextUsage,
     Diff,
     MessageChunk,
+    OtherContent,
     Plan,
+    TerminalRef,
     TextBlock,
     ToolCall,
     ToolCallUpdate,
     ToolContent,
-    Unset,
     Update,
 )
 
-SCHEMA_VERSION = 1
-LONGEST_OUTPUT = 40  # lines of a tool's output that are shown
+from .calls import merged
+from .diffs import unified
+from .result import Exit, Result
+from .visible import visible, visible_line
+
+SHOWN_LINES = 200
+"""Lines of one tool call's output that are shown; the rest is counted."""
+KEPT_CALLS = 256
+"""Calls whose state is kept; the agent may still change any of them."""
 
 DIM, BOLD, RED, GREEN, CYAN, RESET = "\x1b[2m", "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[36m", "\x1b[0m"
+_ROWS: Mapping[str, str] = {"+": GREEN, "-": RED, "@": CYAN}
+_MARKS: Mapping[str, str] = {"completed": "x", "in_progress": "~"}
+_FENCED = re.compile(r"\A(`{3,})[^\n`]*\n(.*?)\n?\1\s*\Z", re.DOTALL)
 
 
-EVENTS = {
-    "MessageChunk": "message",
-    "ToolCall": "tool_call",
-    "ToolCallUpdate": "tool_call_update",
-    "Plan": "plan",
-    "ContextUsage": "usage",
-}
-"""What an update is called in the JSON events."""
+@dataclass(slots=True)
+class _Shown:
+    """What of a tool call is on the screen."""
+
+    call: ToolCall
+    diffs: list[Diff] = field(default_factory=list[Diff])
+    intent: str = ""
+    output: str = ""
+    lines: int = 0
+    left_out: int = 0
+    ended: bool = False
 
 
-class View(Protocol):
-    """Shows what happens in a turn."""
-
-    def update(self, update: Update) -> None: ...
-
-    def result(self, stop_reason: str, meta: Mapping[str, Any]) -> None: ...
-
-    def error(self, message: str) -> None: ...
-
-
-def visible(text: str) -> str:
-    """`text` with every character that acts on a terminal, or reorders a line, written as an escape."""
-    return "".join(
-        char if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Zl", "Zp") else f"\\u{ord(char):04x}"
-        for char in text.replace("\r\n", "\n")
-    )
-
-
-def diff_lines(diff: Diff) -> list[str]:
-    """A unified diff without its first two lines."""
-    before = (diff.old_text or "").splitlines()
-    return list(difflib.unified_diff(before, diff.new_text.splitlines(), n=2, lineterm=""))[2:]
-
-
-class JsonView:
-    """One event a line on `out`; the last is the result, or the error."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-
-    def event(self, type: str, **values: Any) -> None:
-        line = json.dumps({"schema_version": SCHEMA_VERSION, "type": type, **values}, ensure_ascii=True, default=repr)
-        self._out.write(line + "\n")
-        self._out.flush()
-
-    def update(self, update: Update) -> None:
-        self.event(EVENTS.get(type(update).__name__, "other"), update=plain(update))
-
-    def result(self, stop_reason: str, meta: Mapping[str, Any]) -> None:
-        self.event("result", stop_reason=stop_reason, meta=dict(meta))
-
-    def error(self, message: str) -> None:
-        self.event("error", message=message)
-
-
-def plain(value: Any) -> Any:
-    """A frozen value as JSON, without what is unset."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
-        return {name: plain(inner) for name, inner in pairs if not isinstance(inner, Unset)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [plain(inner) for inner in value]  # pyright: ignore[reportUnknownVariableType]
-    return value
-
-
-class TerminalView:
-    """Plain text with a little colour, where the terminal takes it (NO_COLOR and TERM=dumb do not)."""
+class Console:
+    """A view of a run. It writes what is new and flushes; nothing that was written is ever changed."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
         terminal = out.isatty() and os.environ.get("TERM") != "dumb"
-        self._colour = terminal and not os.environ.get("NO_COLOR")
-        self._role: str | None = None
-        self._calls: dict[str, str] = {}
-        self._usage: ContextUsage | None = None
+        self._coloured = terminal and not os.environ.get("NO_COLOR")
+        self._speaker: str | None = None
+        self._calls: dict[str, _Shown] = {}
 
-    def write(self, text: str, *styles: str) -> None:
-        shown = visible(text)
-        self._out.write("".join(styles) + shown + RESET if self._colour and styles else shown)
-        self._out.flush()
+    def isatty(self) -> bool:
+        return self._out.isatty()
 
-    def line(self, text: str, *styles: str) -> None:
-        self._break()
-        self.write(text, *styles)
+    # Writing ---------------------------------------------------------------------------------------
+
+    def _write(self, text: str, style: str = "") -> None:
+        self._out.write(f"{style}{text}{RESET}" if style and self._coloured else text)
+
+    def line(self, text: str, style: str = "") -> None:
+        """One line of its own; the text must have been made visible."""
+        self._pause()
+        self._write(text, style)
         self._out.write("\n")
 
-    def _break(self) -> None:
-        if self._role is not None:
+    def prompt(self, text: str) -> None:
+        """Ask for a line."""
+        self._pause()
+        self._write(text, BOLD)
+        self._out.flush()
+
+    def flush(self) -> None:
+        self._out.flush()
+
+    def _pause(self) -> None:
+        """End the line that somebody is speaking on."""
+        if self._speaker is not None:
             self._out.write("\n")
-            self._role = None
+            self._speaker = None
+
+    # Updates ---------------------------------------------------------------------------------------
 
     def update(self, update: Update) -> None:
         match update:
-            case MessageChunk(role, TextBlock(text)):
-                if role != self._role:
-                    self._break()
-                    self._role = role
-                self.write(text, *([DIM] if role == "thought" else []))
-            case ToolCall(id, title):
-                self._calls[id] = title
-                self.line(f"* {title}", BOLD, CYAN)
-                self.content(update.content, before=True)
-            case ToolCallUpdate(status="completed" | "failed" as status):
-                if isinstance(update.content, tuple):
-                    self.content(update.content, before=False)
-                if status == "failed":
-                    self.line(f"  failed: {self._calls.get(update.id, update.id)}", RED)
+            case MessageChunk("agent" | "thought" as role, content):
+                self._speak(role, _plain(content))
+            case ToolCall():
+                self.show(update)
+            case ToolCallUpdate(id):
+                known = self._calls.get(id)
+                self.show(merged(known.call if known else None, update))
             case Plan(entries):
                 for entry in entries:
-                    mark = {"completed": "x", "in_progress": "~"}.get(entry.status, " ")
-                    self.line(f"  [{mark}] {entry.content}", DIM)
-            case ContextUsage():
-                self._usage = update
-            case _:
+                    self.line(f"  [{_MARKS.get(entry.status, ' ')}] {visible_line(entry.content)}", DIM)
+            case _:  # what we have no words for is in the JSON events
                 pass
+        self.flush()
 
-    def content(self, content: Sequence[ToolContent], *, before: bool) -> None:
-        """What a call is about to do (`before`), or what it did; diffs are shown once, before."""
-        for item in content:
-            if isinstance(item, Diff) and before:
-                for row in diff_lines(item):
-                    colour = {"+": GREEN, "-": RED}.get(row[:1])
-                    self.line("  " + row, *([colour] if colour else [DIM]))
-            elif isinstance(item, BlockContent) and isinstance(item.block, TextBlock) and not before:
-                rows = [row for row in item.block.text.splitlines() if not row.startswith("```")]
-                for row in rows[:LONGEST_OUTPUT]:
-                    self.line("  " + row, DIM)
-                if len(rows) > LONGEST_OUTPUT:
-                    self.line(f"  … {len(rows) - LONGEST_OUTPUT} more lines", DIM)
+    def _speak(self, role: str, text: str) -> None:
+        if role != self._speaker:
+            self._pause()
+            text = text.lstrip("\n")
+        if text:
+            self._speaker = role
+            self._write(visible(text), DIM if role == "thought" else "")
 
-    def result(self, stop_reason: str, meta: Mapping[str, Any]) -> None:
-        cost: Mapping[str, Any] = meta.get("acp-laguna/turn") or {}
-        tokens, seconds = cost.get("outputTokens"), cost.get("modelSeconds")
-        words = [stop_reason]
-        if tokens is not None:
-            words.append(f"{cost.get('inputTokens', 0)} tokens in, {tokens} out")
-            if seconds:
-                words.append(f"{tokens / seconds:.0f} tokens/s")
-        self.line(f"-- {', '.join(words)}", DIM)
+    def show(self, call: ToolCall) -> None:
+        """Show what is new of a tool call."""
+        known = self._calls.get(call.id)
+        if known is None:
+            known = self._calls[call.id] = _Shown(call)
+            if len(self._calls) > KEPT_CALLS:
+                self._calls.pop(next(iter(self._calls)))
+            self.line(f"● {visible_line(call.title or call.name or call.id)}", BOLD)
+        known.call = call
+        for item in call.content:
+            if isinstance(item, Diff) and item not in known.diffs:
+                known.diffs.append(item)
+                self.rows(diff_rows(item))
+        self._show_text(known, plain_text(call.content))
+        if call.status in ("completed", "failed", "cancelled") and not known.ended:
+            known.ended = True
+            if known.left_out:
+                self.line(f"  … {known.left_out} more lines", DIM)
+            if call.status != "completed":
+                self.line(f"  {call.status}", RED)
+        self.flush()
 
-    def error(self, message: str) -> None:
-        self._break()
-        print(f"acp exec: {visible(message)}", file=sys.stderr)
+    def rows(self, rows: Iterator[str]) -> None:
+        """The rows of a diff."""
+        for row in rows:
+            self.line("  " + visible_line(row), _ROWS.get(row[:1], DIM))
+
+    def _show_text(self, known: _Shown, text: str) -> None:
+        """Before a call runs its text says what it will do; then it is what it did, which grows or is replaced."""
+        running = known.call.status not in ("pending", "paused")
+        if not running:
+            if text != known.intent and text.strip() and text.strip() not in known.call.title:
+                self._show_lines(known, text)
+            known.intent = text
+            known.lines = known.left_out = 0
+            return
+        if text == known.intent:
+            return
+        final = known.call.status != "in_progress"
+        if not text.startswith(known.output):
+            if not final:
+                return  # its middle was cut out; the end will say what there is to say
+            known.output, known.lines, known.left_out = "", 0, 0
+        new = text[len(known.output) :]
+        if not final:
+            new = new[: new.rfind("\n") + 1]
+        known.output += new
+        if new:
+            self._show_lines(known, new)
+
+    def _show_lines(self, known: _Shown, text: str) -> None:
+        rows = visible(text).removesuffix("\n").split("\n")
+        room = max(0, SHOWN_LINES - known.lines)
+        for row in rows[:room]:
+            self.line("  " + row, DIM)
+        known.lines += min(len(rows), room)
+        known.left_out += len(rows) - min(len(rows), room)
+
+    # The end ---------------------------------------------------------------------------------------
+
+    def finished(self, result: Result) -> None:
+        words = [result.stop_reason or result.exit.status]
+        if result.usage is not None:
+            words.append(f"{result.usage.input} tokens in, {result.usage.output} out")
+        if result.tokens_per_second is not None:
+            words.append(f"{result.tokens_per_second:g} tokens/s")
+        words.append(f"{result.seconds:.1f} s")
+        self.line(f"-- {visible_line(', '.join(words))}", DIM if result.exit is Exit.DONE else RED)
+        self.flush()
+
+
+def diff_rows(diff: Diff) -> Iterator[str]:
+    """A unified diff with a row that names the file."""
+    yield f"@ {diff.path}" + (" (new file)" if diff.old_text is None else "")
+    yield from unified(diff)
+
+
+def plain_text(content: Sequence[ToolContent]) -> str:
+    """The text of a tool call's content, without the Markdown fences around it; diffs are left out."""
+    texts: list[str] = []
+    for item in content:
+        match item:
+            case BlockContent(block):
+                text = _plain(block)
+                fenced = _FENCED.match(text)
+                texts.append(fenced[2] if fenced else text)
+            case TerminalRef(id):
+                texts.append(f"[terminal {id}]")
+            case OtherContent(raw):
+                texts.append(f"[{raw.get('type', 'unknown content')}]")
+            case Diff():
+                pass
+    return "\n".join(texts)
+
+
+def _plain(block: Block) -> str:
+    """A block's text, or what stands for it."""
+    if isinstance(block, TextBlock):
+        return block.text
+    where = block.raw.get("uri")
+    return f"[{block.type}{f' {where}' if isinstance(where, str) else ''}]"

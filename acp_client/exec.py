@@ -1,205 +1,246 @@
-"""`acp exec`: one prompt to an agent, without an editor.
+"""`acp exec`: one prompt to an agent, without an editor. `options.DESCRIPTION` lists the exit statuses.
 
-Exit status: 0 the turn ended by itself; 1 error; 2 wrong usage; 3 a permission was needed and nobody could be asked;
-4 the agent refused; 5 it ran into a limit; 124 --timeout; 130 interrupted; 143 terminated.
+Whatever stops it stops it the same way: the turn is cancelled, gets two seconds to end by itself, and so does
+the agent.
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
-import shlex
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from io import TextIOWrapper
-from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import BinaryIO, Protocol
 
 import anyio
-import anyio.to_thread
+from anyio.abc import TaskGroup
 
-from acp.errors import AcpError
+from acp.errors import AcpError, ErrorCode, RequestError
 from acp.tasks import task_group
 from acp.updates import Update
 
-from .client import connect
-from .console import JsonView, TerminalView, View
-from .host import Ask, Host, PermissionRequest, allow_all, allow_edits
-from .session import Session
+from .asking import Quit, TerminalAsk, has_terminal
+from .client import Client, connect
+from .console import Console
+from .events import EventLog
+from .host import Ask, Host, PermissionRequest, allow_all, allow_edits_or
+from .options import Options, parse
+from .result import Exit, LastWords, Result, tokens_per_second
+from .session import Turn
+from .visible import visible
 
-DONE, ERROR, USAGE, PERMISSION, REFUSED, LIMIT, TIMEOUT, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 5, 124, 130, 143
-STATUS = {"end_turn": DONE, "refusal": REFUSED, "max_tokens": LIMIT, "max_turn_requests": LIMIT}
 LAST_CHANCE = 2.0
-"""Seconds that a cancelled turn gets to end once the user has interrupted it."""
+"""Seconds that a stopped turn, and then its agent, get to end by themselves."""
+SIGNALS = {
+    signal.SIGINT: Exit.INTERRUPTED,
+    signal.SIGTERM: Exit.TERMINATED,
+    signal.SIGHUP: Exit.HANGUP,
+}
 
 
-class Tee:
-    """Two views as one."""
+class View(Protocol):
+    """Shows a run."""
 
-    def __init__(self, first: View, second: View) -> None:
-        self._views = (first, second)
+    def update(self, update: Update) -> None: ...
 
-    def update(self, update: Update) -> None:
-        for view in self._views:
-            view.update(update)
-
-    def result(self, stop_reason: str, meta: Mapping[str, Any]) -> None:
-        for view in self._views:
-            view.result(stop_reason, meta)
-
-    def error(self, message: str) -> None:
-        for view in self._views:
-            view.error(message)
-
-
-class Asker:
-    """Asks the user on the terminal; without one it rejects, and remembers that it had to."""
-
-    def __init__(self, view: TerminalView | None) -> None:
-        self._view = view
-        self.needed = False
-
-    async def __call__(self, request: PermissionRequest) -> str | None:
-        if self._view is None or not sys.stdin.isatty():
-            self.needed = True
-            return request.choose("reject_once", "reject_always")
-        self._view.line(f"May the agent do this? {request.call.title or request.call.id}")
-        for number, option in enumerate(request.options, 1):
-            self._view.line(f"  {number}. {option.name}")
-        while True:
-            self._view.write("> ")
-            answer = await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
-            if not answer:
-                self.needed = True
-                return request.choose("reject_once", "reject_always")
-            if answer.strip().isdigit() and 0 < int(answer) <= len(request.options):
-                return request.options[int(answer) - 1].id
-
-
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="acp exec", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    made.add_argument("prompt", nargs="?", metavar="PROMPT", help="what to do; - reads it from stdin")
-    made.add_argument("-f", "--file", metavar="FILE", help="read the prompt from a file")
-    made.add_argument("--agent", metavar="CMD", help="the agent's command line (default: our own, `acp agent`)")
-    made.add_argument("--cwd", default=".", metavar="DIR", help="the workspace (default: the current directory)")
-    made.add_argument("--allow", choices=("ask", "edits", "all"), default="ask", help="what goes without asking")
-    made.add_argument("--json", action="store_true", help="one JSON event a line instead of text")
-    made.add_argument("--log-json", metavar="FILE", help="write the JSON events to a file as well")
-    made.add_argument("--timeout", type=float, metavar="S", help="give up after S seconds")
-    made.add_argument("--backend", metavar="NAME", help="of our own agent: laguna or scripted")
-    made.add_argument("--model", metavar="DIR", help="of our own agent: a checkpoint directory")
-    made.add_argument("--device", metavar="D", help="of our own agent: cuda, mps or cpu")
-    made.add_argument("--verbose", action="store_true", help="show the agent's log")
-    return made
-
-
-def prompt_text(options: argparse.Namespace) -> str:
-    """The prompt, wherever it comes from. Raises OSError, UnicodeDecodeError, ValueError."""
-    if options.file is not None:
-        return Path(options.file).read_text(encoding="utf-8")
-    if options.prompt == "-":
-        return sys.stdin.buffer.read().decode("utf-8")
-    if options.prompt is None:
-        raise ValueError("no prompt: give one, or -f FILE, or - to read stdin")
-    return options.prompt
-
-
-def agent_command(options: argparse.Namespace) -> list[str]:
-    if options.agent is not None:
-        return shlex.split(options.agent)
-    command = [sys.executable, "-m", "acp_server", "--allow", options.allow]
-    for name in ("backend", "model", "device"):
-        value: str | None = getattr(options, name)
-        if value is not None:
-            command += [f"--{name}", value if name != "model" else os.path.abspath(value)]
-    return [*command, *(["--verbose"] if options.verbose else [])]
+    def finished(self, result: Result) -> None: ...
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; its exit status."""
-    made = parser()
-    options = made.parse_args(argv)
+    _open_standard_descriptors()
+    options = parse(argv)
+    level = logging.DEBUG if options.verbose else logging.ERROR
+    logging.basicConfig(level=level, format="acp exec: %(message)s", stream=sys.stderr)
     try:
-        text = prompt_text(options)
-        if not text.strip():
-            raise ValueError("the prompt is empty")
-        if not Path(options.cwd).is_dir():
-            raise ValueError(f"--cwd: there is no directory {options.cwd}")
-        log = open(options.log_json, "w", encoding="utf-8") if options.log_json else None  # noqa: SIM115
-    except (OSError, ValueError) as error:
-        made.error(str(error))
-    logging.basicConfig(level=logging.DEBUG if options.verbose else logging.ERROR, format="%(name)s: %(message)s")
-    out = cast("TextIOWrapper", sys.stdout)
-    out.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks is escaped
-    try:
-        return anyio.run(_run, options, text, log)
+        with nullcontext() if options.log_json is None else open(options.log_json, "wb") as log:
+            status = anyio.run(_run, options, log)
     except BrokenPipeError:
-        # Nobody reads any more. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ERROR
-    finally:
-        if log is not None:
-            log.close()
+        # Nobody reads any more; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return Exit.PIPE
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except OSError as error:
+        _complain(str(error))
+        return Exit.ERROR
+    return status
 
 
-async def _run(options: argparse.Namespace, text: str, log: TextIO | None) -> int:
-    terminal = None if options.json else TerminalView(sys.stdout)
-    view: View = terminal or JsonView(sys.stdout)
-    if log is not None:
-        view = Tee(view, JsonView(log))
-    asker = Asker(terminal)
-    ask: Ask = {"all": allow_all, "edits": _edits_or(asker), "ask": asker}[options.allow]
-    status = ERROR
-    try:
-        with anyio.fail_after(options.timeout):
-            async with connect(agent_command(options), host=Host(ask=ask)) as client:
-                session = await client.new_session(options.cwd)
-                status = await _turn(session, text, view)
-    except TimeoutError:
-        view.error(f"no end after {options.timeout:g} s")
-        return TIMEOUT
-    except AcpError as error:
-        view.error(str(error))
-    return PERMISSION if asker.needed and status == DONE else status
+def _open_standard_descriptors() -> None:
+    """Give a closed stdin, stdout or stderr to /dev/null, lest a pipe to the agent get its number."""
+    while os.open(os.devnull, os.O_RDWR) <= 2:
+        pass
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks is escaped
 
 
-def _edits_or(asker: Asker) -> Ask:
-    async def ask(request: PermissionRequest) -> str | None:
-        return await (allow_edits if request.call.kind == "edit" else asker)(request)
-
-    return ask
-
-
-async def _turn(session: Session, text: str, view: View) -> int:
-    """Take the turn and show it; a first signal cancels it, and the turn gets two seconds to end."""
-    stopped: list[int] = []
-    async with task_group() as group, session.prompt(text) as turn:
-        group.start_soon(_cancel_on_signal, session, stopped, group.cancel_scope)
-        async for update in turn:
-            view.update(update)
-        view.result(turn.stop_reason or "cancelled", turn.meta)
-        group.cancel_scope.cancel()
-        return _status(turn.stop_reason, stopped)
-    return _status("cancelled", stopped)
+async def _run(options: Options, log: BinaryIO | None) -> int:
+    console = None if options.json else Console(sys.stdout)
+    outs = ([sys.stdout.buffer] if options.json else []) + ([log] if log else [])
+    return await Run(options, console, [EventLog(out) for out in outs]).run()
 
 
-def _status(stop_reason: str | None, stopped: list[int]) -> int:
-    if stopped:
-        return TERMINATED if stopped[0] == signal.SIGTERM else INTERRUPTED
-    return STATUS.get(stop_reason or "", ERROR)
+def _complain(message: str) -> None:
+    with suppress(OSError):
+        print(f"acp exec: {visible(message)}", file=sys.stderr, flush=True)
 
 
-async def _cancel_on_signal(session: Session, stopped: list[int], scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for number in signals:
-            stopped.append(number)
-            if len(stopped) == 1:
-                await session.cancel()
-                scope.deadline = anyio.current_time() + LAST_CHANCE
-            else:
-                scope.cancel()
+class Run:
+    """One run: connects, takes the turn, shows it, and knows how it ended."""
+
+    def __init__(self, options: Options, console: Console | None, logs: Sequence[EventLog]) -> None:
+        self._options = options
+        self._logs = logs
+        self._views: list[View] = [*([console] if console else []), *logs]
+        self._terminal = TerminalAsk(console)
+        self._words = LastWords()
+        self._client: Client | None = None
+        self._turn: Turn | None = None
+        self._began = time.monotonic()
+        self._stopped: Exit | None = None
+        self._error: str | None = None
+        self._reported: Result | None = None
+        self._done = anyio.Event()
+        self._scope = anyio.CancelScope()
+        self._group: TaskGroup
+
+    async def run(self) -> int:
+        """The exit status. Raises OSError when what happens cannot be shown."""
+        async with task_group(cancel_at_end=True) as self._group:
+            self._group.start_soon(self._watch_signals)
+            if self._options.timeout is not None:
+                self._group.start_soon(self._watch_clock, self._options.timeout)
+            try:
+                with self._scope:
+                    await self._converse()
+            except RequestError as error:
+                self._error = _explained(error)
+            except AcpError as error:
+                self._error = str(error)
+            self._done.set()
+            return self._report().exit
+
+    async def _converse(self) -> None:
+        options = self._options
+        async with connect(options.agent, host=Host(ask=self._policy())) as client:
+            self._client = client
+            session = await client.new_session(options.cwd)
+            for log in self._logs:
+                log.started(client.info, session.id, session.cwd)
+            self._began = time.monotonic()
+            async with session.prompt(options.prompt) as self._turn:
+                async for update in self._turn:
+                    self._words.update(update)
+                    for view in self._views:
+                        view.update(update)
+            self._report()
+
+    def _report(self) -> Result:
+        """Say how it ended, once."""
+        if self._reported is None:
+            self._reported = result = self._result()
+            for view in self._views:
+                view.finished(result)
+            if result.error is not None:
+                _complain(result.error)
+        return self._reported
+
+    def _result(self) -> Result:
+        turn, seconds = self._turn, time.monotonic() - self._began
+        reason = turn.stop_reason if turn else None
+        status = self._stopped or (Exit.ERROR if self._error or reason is None else Exit.of(reason))
+        error = self._error
+        if status is Exit.ERROR and error is None:
+            error = f"the agent ended the turn with {reason!r}"
+        if self._stopped not in (None, Exit.PERMISSION):
+            error = None  # it ended because we wanted it to
+        return Result(
+            exit=status,
+            stop_reason=reason,
+            text=self._words.text,
+            usage=turn.usage if turn else None,
+            seconds=seconds,
+            tokens_per_second=tokens_per_second(turn.usage, turn.meta, seconds) if turn else None,
+            error=error,
+        )
+
+    # Permission ------------------------------------------------------------------------------------
+
+    def _policy(self) -> Ask:
+        """Who answers: our own agent allows edits by itself and knows better which; of others we have to judge."""
+        decide: Ask = self._ask_user
+        if self._options.allow == "all":
+            decide = allow_all
+        elif self._options.allow == "edits" and not self._options.is_own_agent:
+            decide = allow_edits_or(self._ask_user)
+
+        async def ask(request: PermissionRequest) -> str | None:
+            answer = await decide(request)
+            for log in self._logs:
+                log.answered(request, answer)
+            return answer
+
+        return ask
+
+    async def _ask_user(self, request: PermissionRequest) -> str | None:
+        if not has_terminal():
+            what = request.call.title or request.call.id
+            self._error = f"permission needed: {what} (run it on a terminal, or with --allow edits or --allow all)"
+            self._group.start_soon(self._stop, Exit.PERMISSION)
+            return None
+        try:
+            return await self._terminal(request)
+        except Quit:
+            self._group.start_soon(self._stop, Exit.INTERRUPTED)
+            return None
+
+    # Stopping --------------------------------------------------------------------------------------
+
+    async def _watch_signals(self) -> None:
+        with anyio.open_signal_receiver(*SIGNALS) as signals:
+            async for number in signals:
+                self._group.start_soon(self._stop, SIGNALS[number])
+
+    async def _watch_clock(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+        await self._stop(Exit.TIMEOUT)
+
+    async def _stop(self, status: Exit) -> None:
+        """Cancel the turn and end; asked a second time, end at once."""
+        if self._stopped is not None and status is not Exit.PERMISSION:
+            self._end()
+            return
+        self._stopped = status
+        if self._turn is None:
+            self._scope.cancel()
+            return
+        with anyio.move_on_after(LAST_CHANCE):
+            await self._turn.cancel()
+            await self._turn.wait_ended()
+        with anyio.move_on_after(LAST_CHANCE if self._turn.has_ended else 0):
+            await self._done.wait()
+        self._end()
+
+    def _end(self) -> None:
+        if self._client is not None:
+            self._client.kill()
+        self._scope.cancel()
+
+
+def _explained(error: RequestError) -> str:
+    if error.code == ErrorCode.AUTH_REQUIRED:
+        return f"the agent wants you to log in first: {error.message}"
+    detail = f": {error.data}" if error.data is not None else ""
+    return f"{error}{detail}"
 
 
 if __name__ == "__main__":

@@ -213,6 +213,10 @@ class Turn:
         """The `_meta` of the turn's end."""
         return self._ending.meta if self._ending else {}
 
+    @property
+    def has_ended(self) -> bool:
+        return self._ended.is_set()
+
     async def wait_ended(self) -> None:
         """Wait for the end of the turn without reading; a full inbox will hold it up."""
         await self._ended.wait()
