@@ -1,18 +1,28 @@
 """A model that does what the prompt says, word for word: for tests, demonstrations and trying a client.
 
-Each line of the last user message is one command; a command that calls a tool is one step of the model, and
-after the last one it says `Done.`:
+Each line of the last user message is one command; a command that calls a tool is one step of the model, and after
+the last one it says `Done.`:
 
-    say TEXT             the answer TEXT, a word at a time        think TEXT    a thought before what
-    follows count N              the numbers 1 to N, one chunk each       plan          a plan of three
-    entries read PATH            list [PATH]      glob PATTERN            grep PATTERN edit PATH OLD NEW
-    (quote words with spaces; \\n is a line end)           write PATH TEXT run COMMAND          call NAME
-    JSON   any tool, any arguments parallel PATH…  reads in one step slow                 a chunk every 20
-    ms until it is cancelled hang                 nothing until it is cancelled            long
-    stops in the middle: max_tokens fail                 ModelError       crash                   an
-    unexpected exception bad-call             a call that cannot be parsed             unknown-tool  a tool
-    that does not exist loop                 the same call for ever                   empty         says
-    nothing refuse               stops with refusal
+    say TEXT             the answer TEXT, a word at a time
+    think TEXT           a thought before what follows
+    count N              the numbers 1 to N, one chunk each
+    plan                 a plan of three entries
+    read PATH            list [PATH]      glob PATTERN      grep PATTERN
+    edit PATH OLD NEW    (quote words with spaces; \\n is a line end)
+    write PATH TEXT
+    run COMMAND
+    call NAME JSON       any tool, any arguments
+    parallel PATH…       reads in one step
+    slow                 a chunk every 20 ms until it is cancelled
+    hang                 nothing until it is cancelled
+    long                 stops in the middle: max_tokens
+    fail                 ModelError
+    crash                an unexpected exception
+    bad-call             a call that cannot be parsed
+    unknown-tool         a tool that does not exist
+    loop                 the same call for ever
+    empty                says nothing
+    refuse               stops with refusal
 
 Any other line is said back.
 """

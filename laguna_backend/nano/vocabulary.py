@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 from tokenizers import Tokenizer
 
@@ -63,6 +64,12 @@ def corpus(seed: int) -> str:
     return " ".join(texts)
 
 
+def merges() -> list[tuple[str, str]]:
+    """The merges in use. They were learnt once and are kept: another table would make the checkpoint unreadable."""
+    rows = (Path(__file__).parent / "merges.txt").read_text(encoding="utf-8").splitlines()
+    return [(left, right) for left, right in (row.split(" ") for row in rows)]
+
+
 def nano_tokenizer() -> Tokenizer:
-    """The tokenizer that laguna-nano was trained with."""
-    return build_tokenizer(learn_merges())
+    """laguna-nano's tokenizer."""
+    return build_tokenizer(merges())
