@@ -37,6 +37,7 @@ class Answering:
         self._answered = answered
         self._scopes: dict[RequestId, anyio.CancelScope] = {}
         self._tasks: set[anyio.CancelScope] = set()
+        self._fewer = anyio.Event()
         self._ended = False
 
     def start(self, event: Called, group: TaskGroup) -> None:
@@ -53,6 +54,12 @@ class Answering:
         """The peer asked for it. The handler may still give a result; if it does not, the answer is -32800."""
         if id in self._scopes:
             self._scopes[id].cancel()
+
+    async def finished(self) -> None:
+        """Wait until no request is running."""
+        while self._scopes or self._tasks:
+            self._fewer = anyio.Event()
+            await self._fewer.wait()
 
     def end(self) -> None:
         """Cancel every handler; nothing is answered any more."""
@@ -71,6 +78,7 @@ class Answering:
                     await self._run_after(event.method, callbacks)
             finally:
                 self._tasks.discard(whole)
+                self._fewer.set()
 
     async def _answer(self, event: Called) -> bool:
         """Run the handler of a request and answer it, whatever happens. True if the answer is a result."""

@@ -53,6 +53,8 @@ LAST_WORDS = 2.0
 """Seconds that the last texts get to leave when the connection is closed."""
 CLOSING = 10.0
 """Seconds that the transport gets to close."""
+LAST_ANSWERS = 0.5
+"""Seconds that running requests get to be answered when the peer says no more."""
 BROKEN_PIPE = 1.0
 """Seconds between a failed write and the end, for the reader to find out why."""
 
@@ -94,7 +96,7 @@ class Connection:
         self.open(handlers or Handlers(), calls or ())
 
     def __repr__(self) -> str:
-        state = f"closed: {self.reason}" if self.closed else "open"
+        state = "open" if self.reason is None else f"closed: {self.reason}" if self.closed else "closing"
         peer = self._peer
         return f"<Connection {self.name} [{state}, {peer.asked} asked, {peer.running} running, {self._unsent} unsent]>"
 
@@ -144,14 +146,18 @@ class Connection:
     def _end(self, reason: str) -> None:
         if self.closed:
             return
-        self.reason = reason
+        self._fail_calls(reason)
         self._ended.set()
         self._wake.set()
         self._sent.set()
-        for waiter in self._waiters.values():
-            waiter.settle(ConnectionClosed(reason))
-        self._waiters.clear()
         self._answering.end()
+
+    def _fail_calls(self, reason: str) -> None:
+        """No answer can come any more."""
+        self.reason = self.reason or reason
+        for waiter in self._waiters.values():
+            waiter.settle(ConnectionClosed(self.reason))
+        self._waiters.clear()
 
     # What we say -----------------------------------------------------------------------------------------
 
@@ -163,6 +169,8 @@ class Connection:
         if self._in_notification():
             raise LocalProtocolError(f"{method.name} would wait for ever: a notification handler holds the reader")
         await self._room(method)
+        if self.reason is not None:
+            raise ConnectionClosed(self.reason)
         id = self._peer.call(method, params)
         self._has_texts()
         pending = self._waiters[id] = Pending[R](id, self._abandon)
@@ -232,6 +240,9 @@ class Connection:
             except Exception as error:
                 log.error("%s: the connection failed", self.name, exc_info=error)
                 self._end("internal error")
+            except anyio.get_cancelled_exc_class():
+                self._end("cancelled")  # whoever runs us was: nothing is sent or received any more
+                raise
 
     async def _write(self) -> None:
         try:
@@ -244,8 +255,9 @@ class Connection:
                     self._leaving.popleft()
                     self._sent.set()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
-            with anyio.move_on_after(BROKEN_PIPE):
-                await self._ended.wait()  # the reader may be about to learn more
+            if self.reason is None:
+                with anyio.move_on_after(BROKEN_PIPE):
+                    await self._ended.wait()  # the reader may be about to learn more
             self._end(self._why("the peer no longer reads", error))
 
     async def _read(self) -> None:
@@ -259,7 +271,12 @@ class Connection:
             pass
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as failure:
             why, error = "the connection broke", failure
-        self._end(self._why(why, error))
+        self._fail_calls(self._why(why, error))
+        with anyio.move_on_after(LAST_ANSWERS):  # the peer may still read, as in `echo MESSAGE | agent`
+            await self._answering.finished()
+            while self._unsent and not self.closed:
+                await self._next_sent()
+        self._end(self.reason or why)
 
     async def _take(self, text: bytes | Oversize) -> None:
         """Act on what one text means. Waits for nothing but the handlers of notifications."""

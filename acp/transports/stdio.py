@@ -114,29 +114,27 @@ async def stdio_transport(*, limit: int = LONGEST_LINE) -> AsyncGenerator[Descri
     A stdin that is closed reads as ended; a stdout that is closed swallows what is sent.
     """
     _flush_stdout()
-    _fill_closed()
-    reading, writing, kept = os.dup(0), os.dup(1), os.dup(1)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)  # children and stray input() calls read nothing, not the wire
+    nothing = os.open(os.devnull, os.O_RDWR)
+    # Python has no stream for what was closed at the start; that number may belong to another file by now.
+    standard = (sys.__stdin__, sys.__stdout__, sys.__stderr__)
+    has_stdin, has_stdout, has_stderr = (stream is not None for stream in standard)
+    reading = os.dup(0 if has_stdin else nothing)
+    writing = os.dup(1 if has_stdout else nothing)
+    kept = os.dup(writing)
+    if has_stdin:
+        os.dup2(nothing, 0)  # children and stray input() calls read nothing, not the wire
+    if has_stdout:
+        os.dup2(2 if has_stderr else nothing, 1)
     os.close(nothing)
-    os.dup2(2, 1)
     transport = DescriptorTransport(reading, writing, limit=limit)
     try:
         yield transport
     finally:
         await transport.aclose()
         _flush_stdout()
-        os.dup2(kept, 1)
+        if has_stdout:
+            os.dup2(kept, 1)
         os.close(kept)
-
-
-def _fill_closed() -> None:
-    """Open the null device in place of what is closed, so that no other file can get the number."""
-    for fd in (0, 1, 2):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
 
 
 def _flush_stdout() -> None:

@@ -154,6 +154,7 @@ async def test_cancelling_a_call_tells_the_peer_and_cancels_its_handler() -> Non
             await anyio.sleep_forever()
         finally:
             cancelled.set()
+        return Note()
 
     async with both(Handlers(), Handlers().on(ASK, hang)) as (here, there):
         with anyio.move_on_after(0.05):
@@ -260,10 +261,14 @@ async def test_pending_calls_end_with_the_reason_when_the_peer_goes_away() -> No
 
 async def test_a_call_still_hears_its_error_bare_from_within_the_block() -> None:
     ours, theirs = memory_pair()
-    with pytest.raises(ConnectionClosed):
+
+    async def ask() -> None:
         async with Connection(ours, Handlers()) as connection:
             await theirs.aclose()
             await connection.call(ASK, Note())
+
+    with pytest.raises(ConnectionClosed):
+        await ask()
 
 
 async def test_what_was_said_before_closing_is_sent() -> None:

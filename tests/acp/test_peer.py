@@ -226,7 +226,7 @@ def test_a_batch_is_taken_apart_when_asked_for() -> None:
 
 
 class Conversation(RuleBasedStateMachine):
-    """Two peers that talk through lists of texts: whatever the order, each call is answered once, with its own answer."""
+    """Two peers that talk through lists of texts: in any order, each call is answered once, with its own answer."""
 
     calls = Bundle("calls")
     running = Bundle("running")
