@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NoReturn, cast
 
@@ -55,8 +56,12 @@ def load_json(text: str) -> Any:
     def refuse(word: str) -> NoReturn:
         raise ValueError(word)
 
+    def finite(word: str) -> float:
+        number = float(word)
+        return number if math.isfinite(number) else refuse(word)
+
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, parse_float=finite)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
 
@@ -66,7 +71,7 @@ def is_json(value: Any) -> bool:
         case None | bool() | int() | str():
             return True
         case float():
-            return value == value and abs(value) != float("inf")
+            return math.isfinite(value)
         case list():
             return all(is_json(inner) for inner in cast("list[Any]", value))
         case dict():

@@ -41,7 +41,8 @@ class Engine:
     """Runs a Laguna for one sequence at a time. Not thread-safe: one thread owns it."""
 
     def __init__(self, laguna: Laguna, *, storage: Storage, scales: dict[tuple[int, str], float] | None = None) -> None:
-        self.laguna, self.storage, self.scales = laguna, storage, scales or {}
+        self.laguna, self.scales = laguna, scales or {}
+        self.storage: Storage = storage
         self.device = laguna.weights.embed.device
         self.held: list[int] = []
         self.cache = self.new_cache()

@@ -51,7 +51,7 @@ class Guard:
 
 def cut_of(tag: str, tokenizer: Tokenizer) -> int:
     """A place inside one of the tag's own tokens, the longest; its middle where all are single characters."""
-    spans = cast("list[tuple[int, int]]", tokenizer.encode(tag, add_special_tokens=False).offsets)
+    spans = tokenizer.encode(tag, add_special_tokens=False).offsets
     start, end = max(spans, key=lambda span: span[1] - span[0])
     return (start + end) // 2 if end - start > 1 else len(tag) // 2
 

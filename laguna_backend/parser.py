@@ -89,11 +89,11 @@ class ReplyParser:
 
         `cut_off`: the model did not end it, so that nobody knows what an open call would have said.
         """
-        if self.state is State.DONE:
+        if self.done:
             return []
         tail = self.add(self.decoder.decode(b"", final=True))
-        if self.state is State.DONE:  # add() may end the turn, which the type checker cannot see
-            return tail  # pyright: ignore[reportUnreachable]
+        if self.done:  # the held text ended the turn
+            return tail
         tail += self.end_call(complete=False, cut_off=cut_off) if self.state is State.TOOL else self.flush()
         self.state = State.DONE
         return tail

@@ -48,6 +48,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self.filters["join"] = _checked(join, _length_of_join)
         self.filters["replace"] = _checked(replace, _length_of_replace)
 
+    def wrap_str_format(self, value: Any) -> None:
+        """jinja2 would give templates a `format` of its own, whatever `is_safe_attribute` says."""
+
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         return attr not in REMOVED_METHODS and super().is_safe_attribute(obj, attr, value)
 

@@ -47,8 +47,7 @@ class ChatTemplate:
             trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, LoopControlExtension]
         )
         environment.filters["tojson"] = _to_json
-        environment.globals["raise_exception"] = _refuse
-        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)  # pyright: ignore
+        environment.globals.update(raise_exception=_refuse, strftime_now=_now)
         self.source = source
         try:
             self.template = environment.compiled(source)
@@ -63,6 +62,8 @@ class ChatTemplate:
             return cls(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise TemplateFailure(f"cannot read {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise TemplateFailure(f"{path} is not UTF-8 text") from error
 
     def render(
         self,
@@ -97,6 +98,10 @@ def grammar(source: str) -> str:
 
 def _to_json(value: Json, ensure_ascii: bool = False, indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=min(indent, 8) if indent else indent)
+
+
+def _now(form: str) -> str:
+    return datetime.now().strftime(form)
 
 
 def _refuse(message: str) -> None:

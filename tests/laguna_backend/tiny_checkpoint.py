@@ -1,4 +1,4 @@
-"""A Laguna of a few thousand random parameters, as a checkpoint directory, and a tokenizer built like the released one."""
+"""A Laguna of a few thousand random parameters, as a checkpoint directory, with a tokenizer built like the released."""
 
 from __future__ import annotations
 
