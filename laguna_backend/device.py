@@ -35,3 +35,13 @@ def place(device: str | None = None, dtype: str | None = None, *, parameters: in
     if dtype is None:
         dtype = "float32" if kind == "cpu" and parameters * 4 < 2**31 else "bfloat16"
     return Placement(torch.device(name), DTYPES[dtype])
+
+
+SMALL_MODEL = 50_000_000
+"""Parameters below which a matrix product is over before a second thread has woken up."""
+
+
+def spread(placement: Placement, parameters: int) -> None:
+    """Let torch use as many CPU threads as help this model: one for a small one, else torch's own choice."""
+    if placement.device.type == "cpu" and parameters < SMALL_MODEL:
+        torch.set_num_threads(1)

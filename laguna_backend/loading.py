@@ -11,7 +11,7 @@ from acp_server.model import ModelError, ModelInfo
 from .cache import Storage
 from .chat import Chat
 from .config import ConfigError, LagunaConfig, read_json
-from .device import place
+from .device import place, spread
 from .engine import Engine
 from .model import Laguna
 from .sampler import Rule
@@ -34,6 +34,7 @@ def load(directory: Path, *, device: str | None = None, storage: Storage | None 
         template = ChatTemplate.from_directory(directory)
         rule = default_rule(directory)
         placement = place(device, parameters=parameters(config))
+        spread(placement, parameters(config))
         loaded = load_weights(directory, config, device=placement.device, dtype=placement.dtype)
     except (ConfigError, CheckpointError, TemplateFailure, ValueError) as error:
         raise ModelError(f"cannot load {directory.name}: {error}") from error
