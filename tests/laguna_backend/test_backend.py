@@ -1,0 +1,299 @@
+"""A checkpoint directory as a `ModelBackend`, and as the `laguna` command shows it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from safetensors.torch import load_file, save_file
+from tiny_checkpoint import READ, write_checkpoint
+
+from acp_server.model import (
+    Assistant,
+    ModelBackend,
+    ModelError,
+    Part,
+    Sampling,
+    Stop,
+    System,
+    Text,
+    Thought,
+    ToolResult,
+    ToolUse,
+    User,
+)
+from laguna_backend import LagunaBackend, open_backend
+from laguna_backend.__main__ import main
+from laguna_backend.backend import NANO
+
+pytestmark = pytest.mark.anyio
+
+CONVERSATION = [System("Be."), User("Hi")]
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny-laguna", seed=1)
+
+
+async def step(backend: LagunaBackend, conversation: list[Any], **options: Any) -> list[Part]:
+    with anyio.fail_after(20):
+        return [part async for part in backend.generate(conversation, [READ], Sampling(**options))]
+
+
+def stop_of(parts: list[Part]) -> Stop:
+    assert isinstance(parts[-1], Stop)
+    assert not any(isinstance(part, Stop) for part in parts[:-1])
+    return parts[-1]
+
+
+async def test_it_is_a_model_backend_and_says_what_it_is(checkpoint: Path) -> None:
+    backend = open_backend(str(checkpoint))
+    assert isinstance(backend, ModelBackend)
+    info = await backend.ready()
+    assert (info.name, info.context_size, info.compact, info.thinking) == ("tiny-laguna", 1024, True, True)
+    assert 1.0 <= info.bytes_per_token < 2
+    await backend.aclose()
+
+
+async def test_a_long_context_is_not_compact(tmp_path: Path) -> None:
+    backend = open_backend(str(write_checkpoint(tmp_path, max_position_embeddings=16_384)))
+    assert not (await backend.ready()).compact
+    await backend.aclose()
+
+
+async def test_a_step_ends_with_one_stop_that_counts_its_tokens(checkpoint: Path) -> None:
+    backend = open_backend(str(checkpoint))
+    stop = stop_of(await step(backend, CONVERSATION, max_tokens=15))
+    assert stop.reason == "max_tokens"
+    assert (stop.usage.output, stop.usage.cached) == (15, 0)
+    assert stop.usage.input > 50
+    assert stop.seconds > 0
+    await backend.aclose()
+
+
+async def test_greedy_and_seeded_steps_repeat(checkpoint: Path) -> None:
+    backend = open_backend(str(checkpoint))
+    for options in ({"temperature": 0.0}, {"temperature": 1.0, "seed": 7}):
+        first = await step(backend, CONVERSATION, max_tokens=20, **options)
+        again = await step(backend, CONVERSATION, max_tokens=20, **options)
+        assert first[:-1] == again[:-1]
+    await backend.aclose()
+
+
+async def test_thinking_is_switched_by_the_request(checkpoint: Path) -> None:
+    backend = open_backend(str(checkpoint))
+    thought = await step(backend, CONVERSATION, max_tokens=8, thinking=True, temperature=1.0, seed=3)
+    plain = await step(backend, CONVERSATION, max_tokens=8, thinking=False, temperature=1.0, seed=3)
+    assert isinstance(thought[0], Thought)
+    assert isinstance(plain[0], Text)
+    assert stop_of(thought).usage.thought > 0
+    assert stop_of(plain).usage.thought == 0
+    await backend.aclose()
+
+
+async def test_the_second_step_computes_only_what_is_new(checkpoint: Path) -> None:
+    backend = open_backend(str(checkpoint))
+    first = await step(backend, CONVERSATION, max_tokens=400, temperature=1.0, seed=11)
+    stop = stop_of(first)
+    assert stop.reason != "max_tokens", "these random weights never end their turn; try another seed"
+    message = Assistant(
+        "".join(p.text for p in first if isinstance(p, Text)),
+        "".join(p.text for p in first if isinstance(p, Thought)),
+        tuple(p for p in first if isinstance(p, ToolUse)),
+        stop.step_id,
+    )
+    second = stop_of(await step(backend, [*CONVERSATION, message, User("Go on")], max_tokens=5))
+    assert second.usage.cached == stop.usage.input + stop.usage.output - 1
+    await backend.aclose()
+
+
+async def test_too_much_text_is_refused_and_the_session_goes_on(checkpoint: Path) -> None:
+    backend = open_backend(str(checkpoint))
+    with pytest.raises(ModelError, match="context"):
+        await step(backend, [User("x" * 1_000_000)])
+    assert stop_of(await step(backend, CONVERSATION, max_tokens=3))
+    await backend.aclose()
+
+
+async def test_cancelling_leaves_a_backend_that_goes_on(checkpoint: Path) -> None:
+    backend = open_backend(str(checkpoint))
+    expected = await step(backend, CONVERSATION, max_tokens=30)
+    for count in range(4):
+        stream = backend.generate(CONVERSATION, [READ], Sampling(max_tokens=500))
+        for _ in range(count):
+            await anext(stream)
+        await stream.aclose()
+    assert (await step(backend, CONVERSATION, max_tokens=30))[:-1] == expected[:-1]
+    await backend.aclose()
+
+
+async def test_sampling_that_makes_no_sense_is_told(checkpoint: Path) -> None:
+    backend = open_backend(str(checkpoint))
+    with pytest.raises(ModelError, match="top_p"):
+        await step(backend, CONVERSATION, top_p=7.0)
+    await backend.aclose()
+
+
+async def test_a_tool_result_and_a_call_that_failed_can_be_shown(checkpoint: Path) -> None:
+    backend = open_backend(str(checkpoint))
+    use = ToolUse("1", "read", {"path": "a\ud800"}, "path is wrong")
+    history = [*CONVERSATION, Assistant("", "", (use,), "elsewhere"), ToolResult("1", "read", "</tool_response>", True)]
+    assert stop_of(await step(backend, history, max_tokens=3))
+    await backend.aclose()
+
+
+async def test_closing_stops_a_step_and_refuses_the_next(checkpoint: Path) -> None:
+    backend = open_backend(str(checkpoint))
+    stream = backend.generate(CONVERSATION, [], Sampling(max_tokens=100_000))
+    await anext(stream)
+    await backend.aclose()
+    with pytest.raises(ModelError, match="closed"):
+        async for _ in stream:
+            pass
+    with pytest.raises(ModelError, match="closed"):
+        await step(backend, CONVERSATION)
+    await backend.aclose()
+
+
+# Checkpoints that cannot be loaded -----------------------------------------------------------------------
+
+
+def drop(name: str) -> Callable[[Path], None]:
+    return lambda directory: (directory / name).unlink()
+
+
+def rewrite(name: str, content: str) -> Callable[[Path], None]:
+    return lambda directory: (directory / name).write_text(content) and None
+
+
+def cut_short(directory: Path) -> None:
+    path = directory / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def change_config(**changed: Any) -> Callable[[Path], None]:
+    def change(directory: Path) -> None:
+        path = directory / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+
+    return change
+
+
+def break_tensor(directory: Path) -> None:
+    path = directory / "model.safetensors"
+    tensors = load_file(path)
+    tensors["model.norm.weight"][0] = float("inf")
+    save_file(tensors, path)
+
+
+BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
+    "no config": (drop("config.json"), "config.json"),
+    "no tokenizer": (drop("tokenizer.json"), "tokenizer.json"),
+    "no template": (drop("chat_template.jinja"), "chat_template.jinja"),
+    "no weights": (drop("model.safetensors"), "safetensors"),
+    "cut short": (cut_short, "model.safetensors"),
+    "a missing shard": (
+        rewrite("model.safetensors.index.json", '{"weight_map": {"model.norm.weight": "model-00002-of-00002.safetensors"}}'),
+        "model-00002-of-00002",
+    ),
+    "another model": (change_config(model_type="llama"), "llama"),
+    "another width": (change_config(hidden_size=64), "64"),
+    "too many layers": (change_config(num_hidden_layers=4), "layer_types"),
+    "too few words": (change_config(vocab_size=100), "embed_tokens|vocab|tokens"),
+    "config is a list": (rewrite("config.json", "[]"), "config.json"),
+    "generation config is broken": (rewrite("generation_config.json", "{"), "generation_config.json"),
+    "sampling that makes no sense": (rewrite("generation_config.json", '{"temperature": "hot"}'), "hot"),
+    "a template that does not compile": (rewrite("chat_template.jinja", "{% if %}"), "template"),
+    "infinity": (break_tensor, "model.norm.weight"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("case", list(BROKEN))
+async def test_a_broken_checkpoint_says_what_is_wrong(tmp_path: Path, case: str, anyio_backend: str) -> None:
+    change, expected = BROKEN[case]
+    change(write_checkpoint(tmp_path))
+    backend = open_backend(str(tmp_path))
+    with pytest.raises(ModelError, match=expected):
+        await backend.ready()
+    await backend.aclose()
+
+
+async def test_no_such_directory_says_so(tmp_path: Path) -> None:
+    backend = open_backend(str(tmp_path / "nowhere"))
+    with pytest.raises(ModelError, match="no checkpoint directory"):
+        await backend.ready()
+    await backend.aclose()
+
+
+async def test_a_device_that_is_not_there_says_so(checkpoint: Path) -> None:
+    backend = open_backend(str(checkpoint), device="abacus")
+    with pytest.raises(ModelError, match="abacus"):
+        await backend.ready()
+    await backend.aclose()
+
+
+def test_opening_a_backend_imports_no_torch() -> None:
+    script = "import sys, laguna_backend; laguna_backend.open_backend(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_the_default_is_laguna_nano() -> None:
+    assert open_backend().directory == NANO
+
+
+# The command ---------------------------------------------------------------------------------------------
+
+
+def test_generate_streams_an_answer(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", str(checkpoint), "Hi", "--no-thinking", "--max-tokens", "4", "--kv", "fp8"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.strip()
+    assert "max_tokens: " in shown.err
+    assert "4 out" in shown.err
+
+
+def test_generate_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", str(tmp_path / "nowhere"), "Hi"]) == 1
+    assert "no checkpoint directory" in capsys.readouterr().err
+
+
+def test_info_shows_the_checkpoint(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(checkpoint)]) == 0
+    shown = capsys.readouterr().out
+    count = sum(tensor.numel() for tensor in load_file(checkpoint / "model.safetensors").values())
+    assert f"{count:,}" in shown
+    assert "tiny-laguna" in shown
+    assert "1,024 tokens" in shown
+
+
+def test_info_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (write_checkpoint(tmp_path) / "model.safetensors").unlink()
+    assert main(["info", str(tmp_path)]) == 0
+    assert "cannot be read" in capsys.readouterr().out
+    (tmp_path / "config.json").unlink()
+    assert main(["info", str(tmp_path)]) == 1
+
+
+@pytest.mark.parametrize("words", [[], ["fly"], ["train"], ["eval", "xs"]])
+def test_a_wrong_command_explains_itself(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "laguna" in capsys.readouterr().err
+
+
+def test_help_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "generate" in capsys.readouterr().out
