@@ -156,9 +156,11 @@ def test_a_failure_inside_the_model_leaves_an_engine_that_goes_on(monkeypatch: p
     def fail(*_: object) -> None:
         raise RuntimeError("out of memory")
 
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+    one.laguna = Laguna(CONFIG, LAGUNA.weights)
+    with monkeypatch.context() as patch:
         patch.setattr(one.laguna, "feed_forward", fail)
-        run(one, [*PROMPT, 99])
+        with pytest.raises(RuntimeError, match="out of memory"):
+            run(one, [*PROMPT, 99])
     assert run(one, PROMPT)[0] == run(engine(), PROMPT)[0]
 
 

@@ -22,7 +22,7 @@ with warnings.catch_warnings():
 RELEASED = Path(__file__).parents[3] / "shared" / "templates"
 TEMPLATES = {path.stem: path for path in sorted(RELEASED.glob("*.jinja"))}
 
-TOOLS = [{"type": "function", "function": describe(READ)}]
+TOOLS: list[Any] = [{"type": "function", "function": describe(READ)}]
 USER = {"role": "user", "content": "Öffne <a.py> & 'b' \"c\"\n"}
 CALL = {"type": "function", "function": {"name": "read", "arguments": {"path": "a.py", "limit": 10, "x": [1, "é"]}}}
 ASSISTANT = {"role": "assistant", "content": "Reading.", "reasoning": "I should read it.", "tool_calls": [CALL]}
@@ -50,14 +50,14 @@ def test_a_released_template_renders_as_transformers_renders_it(
     name: str, conversation: str, thinking: bool, tools: bool
 ) -> None:
     source = TEMPLATES[name].read_text(encoding="utf-8")
-    offers = TOOLS if tools else []
+    offers = TOOLS if tools else None
     for prompt in (True, False):
         (expected,), _ = render_jinja_template(
-            [CONVERSATIONS[conversation]], tools=offers or None, chat_template=source, add_generation_prompt=prompt,
+            [CONVERSATIONS[conversation]], tools=offers, chat_template=source, add_generation_prompt=prompt,
             enable_thinking=thinking,
         )  # fmt: skip
         ours = ChatTemplate(source).render(
-            CONVERSATIONS[conversation], offers, thinking=thinking, generation_prompt=prompt
+            CONVERSATIONS[conversation], offers or (), thinking=thinking, generation_prompt=prompt
         )
         assert ours == expected
 

@@ -17,7 +17,7 @@ import pytest
 
 from acp_server.model import Message, ModelError, ModelInfo, Part, Sampling, Stop, Text, ToolSpec, User
 from laguna_backend.relay import Cancelled, Relay
-from laguna_backend.worker import Worker
+from laguna_backend.worker import PARTS_AHEAD, Worker
 
 pytestmark = pytest.mark.anyio
 
@@ -36,10 +36,9 @@ class Counter:
     info = INFO
 
     def __init__(self) -> None:
-        self.given = 0
+        self.full, self.beyond = threading.Event(), threading.Event()
         self.threads: set[int] = set()
         self.finished = threading.Event()
-        self.go_on = threading.Event()
 
     def say(
         self,
@@ -49,14 +48,14 @@ class Counter:
         cancelled: Callable[[], bool],
     ) -> Generator[Part, None, None]:
         self.threads.add(threading.get_ident())
-        self.given = 0
         assert isinstance(conversation[-1], User)
         count, *words = conversation[-1].text.split()
         try:
             for number in range(1, int(count) + 1):
                 if cancelled():
                     raise Cancelled
-                self.given = number
+                if number > PARTS_AHEAD:  # one was read and one is on its way
+                    (self.full if number <= PARTS_AHEAD + 2 else self.beyond).set()
                 yield Text(str(number))
             match words:
                 case ["fail"]:
@@ -119,12 +118,8 @@ async def test_a_slow_reader_makes_the_model_wait() -> None:
     one = worker(speaker)
     async with aclosing(one.say([User("100000")], [], Sampling())) as parts:
         assert await anext(parts) == Text("1")
-        with anyio.fail_after(LIMIT):
-            while speaker.given < 60:
-                await anyio.sleep(0.001)
-        for _ in range(20):
-            await anyio.sleep(0.001)
-        assert speaker.given <= 70
+        assert await anyio.to_thread.run_sync(speaker.full.wait, LIMIT)
+        assert not await anyio.to_thread.run_sync(speaker.beyond.wait, 0.05)
     await one.close()
 
 
@@ -155,9 +150,7 @@ async def test_cancelling_frees_a_model_that_waits_for_a_slow_reader() -> None:
     one = worker(speaker)
     async with aclosing(one.say([User("100000")], [], Sampling())) as parts:
         await anext(parts)
-        with anyio.fail_after(LIMIT):
-            while speaker.given < 60:
-                await anyio.sleep(0.001)
+        assert await anyio.to_thread.run_sync(speaker.full.wait, LIMIT)
     begun = time.monotonic()
     await say(one, "3")
     assert time.monotonic() - begun < 1
@@ -299,7 +292,7 @@ def test_another_loop_can_use_the_same_worker(anyio_backend: str) -> None:
 
 HANGS_WHILE_LOADING = """
 import sys, time, anyio
-from laguna_backend.worker import Worker
+from laguna_backend.worker import PARTS_AHEAD, Worker
 async def main():
     with anyio.move_on_after(0.1):
         await Worker(lambda: time.sleep(3600)).ready()
