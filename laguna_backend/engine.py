@@ -7,7 +7,7 @@ does, only the rest is computed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,7 +59,7 @@ class Engine:
         max_tokens: int,
         stats: Stats,
         cancelled: Callable[[], bool] = lambda: False,
-    ) -> Iterator[int]:
+    ) -> Generator[int, None, None]:
         """Yield token ids up to and including a stop token, `max_tokens` or the end of the context.
 
         Raises ContextOverflow before any work, Cancelled within one chunk or step of `cancelled`, FloatingPointError
