@@ -181,8 +181,9 @@ async def test_cancelling_the_callers_scope_cancels_the_turn() -> None:
 
         scope = anyio.CancelScope()
         group.start_soon(play)
+        turn = session.prompt("hi")
         with scope:
-            async with session.prompt("hi") as turn:
+            async with turn:
                 await read(turn)
         assert scope.cancelled_caught
         assert turn.stop_reason == "cancelled"
