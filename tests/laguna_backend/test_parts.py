@@ -1,0 +1,116 @@
+"""The fast ways beside the plain ones: attention, experts, sampling, placement."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from laguna_backend.attention import attend, attend_plain
+from laguna_backend.cache import E4M3_MAX, Store
+from laguna_backend.config import ConfigError
+from laguna_backend.device import place
+from laguna_backend.moe import mix, mix_plain, route
+from laguna_backend.sampler import Rule, Sampler
+
+torch.set_num_threads(1)
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("window", [None, 1, 3, 8, 64])
+@pytest.mark.parametrize(("queries", "keys"), [(1, 1), (1, 20), (5, 5), (5, 20), (20, 20)])
+@pytest.mark.parametrize(("heads", "kv"), [(6, 1), (8, 2), (9, 3), (2, 2)])
+def test_attend_agrees_with_the_arithmetic(window: int | None, queries: int, keys: int, heads: int, kv: int) -> None:
+    q, k, v = drawn(1, heads, queries, 8), drawn(1, kv, keys, 8, seed=1), drawn(1, kv, keys, 8, seed=2)
+    torch.testing.assert_close(attend(q, k, v, window), attend_plain(q, k, v, window), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 40])
+@pytest.mark.parametrize("score", ["sigmoid", "sqrtsoftplus"])
+def test_mix_agrees_with_the_loop_over_experts(rows: int, score: str) -> None:
+    x = drawn(rows, 16)
+    weights, chosen = route(x, drawn(5, 16, seed=1), drawn(5, seed=2), 2, score=score)
+    experts = drawn(5, 24, 16, seed=3), drawn(5, 16, 12, seed=4)
+    torch.testing.assert_close(mix(x, weights, chosen, *experts), mix_plain(x, weights, chosen, *experts))
+
+
+def test_the_bias_chooses_experts_and_does_not_weigh_them() -> None:
+    x, router = drawn(4, 16), drawn(5, 16, seed=1)
+    bias = torch.tensor([100.0, 100.0, 0, 0, 0])
+    weights, chosen = route(x, router, bias, 2)
+    assert set(chosen.flatten().tolist()) == {0, 1}
+    scores = (x @ router.T).sigmoid().gather(-1, chosen)
+    torch.testing.assert_close(weights, scores / scores.sum(-1, keepdim=True))
+
+
+def test_every_finite_e4m3_value_comes_back_from_the_cache_as_it_is() -> None:
+    values = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn).float()
+    values = values[values.isfinite()]
+    store = Store(1, values.numel(), "fp8", torch.device("cpu"), 1.0)
+    store.reserve(1, 0)
+    store.write(0, values.view(1, 1, -1))
+    assert torch.equal(store.read(0, 1, torch.float32).flatten(), values)
+
+
+def test_values_beyond_e4m3_are_clamped_not_lost() -> None:
+    store = Store(1, 3, "fp8", torch.device("cpu"), 1.0)
+    store.reserve(1, 0)
+    store.write(0, torch.tensor([[[1e9, -1e9, 0.0]]]))
+    assert store.read(0, 1, torch.float32).flatten().tolist() == [E4M3_MAX, -E4M3_MAX, 0.0]
+
+
+logits = st.lists(st.floats(-20, 20, width=32), min_size=2, max_size=12).map(torch.tensor)
+
+
+@given(logits, st.integers(0, 12), st.floats(0.05, 1.0), st.floats(0, 0.9), st.floats(0.1, 3))
+@settings(max_examples=60, deadline=None)
+def test_what_a_rule_leaves_in_is_a_distribution_with_the_best_token(
+    values: Tensor, top_k: int, top_p: float, min_p: float, temperature: float
+) -> None:
+    found = Sampler(Rule(temperature, top_k, top_p, min_p, seed=1)).probabilities(values)
+    assert float(found.sum()) == pytest.approx(1, abs=1e-4)
+    assert found[values.argmax()] == found.max()
+    if 0 < top_k < len(values):
+        ties = int((values == values.sort(descending=True).values[top_k - 1]).sum())
+        assert int((found > 0).sum()) <= top_k + ties - 1
+
+
+def test_a_seed_draws_the_same_tokens_and_temperature_zero_the_best() -> None:
+    values = drawn(50)
+    rule = Rule(1.0, seed=5)
+    first, second = Sampler(rule), Sampler(rule)
+    assert [first.draw(values) for _ in range(20)] == [second.draw(values) for _ in range(20)]
+    assert Sampler(Rule()).draw(values) == int(values.argmax())
+
+
+def test_draws_follow_the_distribution() -> None:
+    sampler = Sampler(Rule(1.0, seed=2))
+    values = torch.tensor([0.7, 0.2, 0.1]).log()
+    counts = torch.bincount(torch.tensor([sampler.draw(values) for _ in range(3000)]), minlength=3) / 3000
+    torch.testing.assert_close(counts, torch.tensor([0.7, 0.2, 0.1]), atol=0.04, rtol=0)
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": -1}, {"top_k": -1}, {"top_p": 0}, {"top_p": 2}, {"min_p": 1}])
+def test_a_rule_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Rule(**wrong)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_device_that_is_not_there_and_float16_are_refused() -> None:
+    with pytest.raises(ConfigError, match="abacus"):
+        place("abacus")
+    with pytest.raises(ConfigError, match="float16"):
+        place("cpu", "float16")
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="cuda"):
+            place("cuda")
+
+
+def test_the_cpu_takes_float32_for_a_small_model_and_bfloat16_for_a_large_one() -> None:
+    assert place("cpu", parameters=10**6).dtype == torch.float32
+    assert place("cpu", parameters=10**10).dtype == torch.bfloat16
