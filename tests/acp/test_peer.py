@@ -178,6 +178,31 @@ def test_cancelling_names_a_running_request_only() -> None:
     assert cancel("a") == []
 
 
+@pytest.mark.parametrize("params", [{}, {"requestId": True}, {"requestId": 1.0}, {"requestId": "1"}, [1], None])
+def test_a_cancellation_that_names_no_request_exactly_cancels_none(params: Any) -> None:
+    ours = peer()
+    ours.receive(request(1))
+    ours.receive(request(None))
+    assert ours.receive(json.dumps({"jsonrpc": "2.0", "method": "$/cancel_request", "params": params}).encode()) == []
+
+
+def test_a_result_that_is_no_json_says_nothing_and_the_request_still_waits() -> None:
+    ours = peer()
+    ours.receive(request(1))
+    with pytest.raises(LocalProtocolError, match="cannot be sent as JSON"):
+        ours.reply(1, Pong.decode({"text": "x", "extra": float("nan")}))
+    assert sent(ours) == []
+    ours.reply(1, Pong(text="now"))
+    assert sent(ours)[0]["result"] == {"text": "now"}
+
+
+def test_an_error_that_the_peer_could_not_place_is_quoted() -> None:
+    ours = peer()
+    [event] = ours.receive(b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse\\nerror"}}')
+    assert isinstance(event, Refused)
+    assert event.error.message.endswith(": Parse error")
+
+
 def test_a_reply_to_what_was_never_asked_is_an_event() -> None:
     ours = peer()
     [event] = ours.receive(b'{"jsonrpc":"2.0","id":9,"result":{}}')
@@ -253,6 +278,27 @@ class Conversation(RuleBasedStateMachine):
         else:
             self.there.fail(event.id, RequestError(7, event.params.text))
         self.deliver()
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        """Of a call that is answered already, neither side says or hears anything."""
+        if self.asked:
+            id = data.draw(st.sampled_from(sorted(self.asked)))
+            self.here.cancel(id)
+            events = [event for text in self.here.texts_to_send() for event in self.there.receive(text)]
+            assert events == ([] if id in self.answered else [CancelAsked(id)])
+
+    @rule(id=st.integers(-3, 3) | st.text("0123", max_size=2))
+    def forge(self, id: Any) -> None:
+        """An answer to what was never asked, and a cancellation of what never ran, change nothing."""
+        if id in self.asked:
+            id = str(id)
+        answer = {"jsonrpc": "2.0", "id": id, "result": {"text": "forged"}}
+        assert [type(event) for event in self.here.receive(json.dumps(answer).encode())] == [Refused]
+        cancel = {"jsonrpc": "2.0", "method": "$/cancel_request", "params": {"requestId": id}}
+        assert self.there.receive(json.dumps(cancel).encode()) == []
+        assert not self.here.pending
+        assert not self.there.pending
 
     @rule(junk=st.binary(max_size=20))
     def junk(self, junk: bytes) -> None:
