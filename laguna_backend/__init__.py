@@ -1,12 +1,14 @@
 """Laguna, poolside's sparse mixture-of-experts model, in plain PyTorch.
 
-    backend   chat ─► worker ─► engine
-      ─► model: attention moe cache weights
+    backend ─► worker ─► speaker ─► chat: template sandbox guard tokenizer
+               (relay)          ├─► engine: model cache sampler
+                                └─► parser: toolcall coercion
 
-`config` reads a checkpoint's configuration, `weights` its tensors, `template` and `tokenizer` its way of writing.
-`model.forward` is the whole forward pass; `cache` holds keys and values; `engine` turns a prompt into tokens;
-`parser` turns tokens into thoughts, text and tool uses. `worker` is the one thread all of that runs on, and `backend`
-is what the agent sees: a `ModelBackend` (acp_server.model).
+`backend` is what the agent sees: a `ModelBackend` (acp_server.model). `worker` is the one thread that all else runs on,
+and `relay` the way back from it. `loading` makes a checkpoint directory into a `speaker`: `config` reads its
+configuration, `weights` its tensors, `template` and `tokenizer` its way of writing. `chat` turns a conversation into
+tokens, and `guard` sees to it that no text in it forges one; `engine` turns those into more tokens, by `model.forward`,
+which is the whole forward pass; `parser` turns tokens into thoughts, text and tool uses.
 
 Promises: logits equal transformers' (float32, 1e-5 relative); no text of a conversation can become a control token; a
 step stops within one decode step or one prefill chunk of being cancelled; importing this package does not import torch.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .cache import Storage, cache_bytes
 from .config import ConfigError, LagunaConfig
-from .loading import parameters
+from .loading import name_of, parameters
 from .template import ChatTemplate, TemplateFailure, grammar
 from .weights import CheckpointError, shards
 
@@ -39,7 +39,7 @@ def facts(directory: Path) -> list[tuple[str, str]]:
     windows = sorted({layer.window for layer in config.layers if layer.window is not None})
     heads = sorted({layer.heads for layer in config.layers})
     rows = [
-        ("name", directory.resolve().name),
+        ("name", name_of(directory.resolve())),
         ("layers", f"{len(config.layers)}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items())),
         ("window", ", ".join(map(str, windows)) or "none"),
         ("heads", f"{'/'.join(map(str, heads))} query, {config.kv_heads} key-value, of {config.head_dim}"),
@@ -68,6 +68,6 @@ def weights(directory: Path) -> str:
 
 def template(directory: Path) -> str:
     try:
-        return grammar(ChatTemplate.from_directory(directory).source)
+        return grammar(ChatTemplate.from_directory(directory))
     except TemplateFailure as error:
         return str(error)

@@ -58,10 +58,16 @@ def load(directory: Path, *, device: str | None = None, storage: Storage | None 
 
 def describe(directory: Path, config: LagunaConfig, tokenizer: Tokenizer) -> ModelInfo:
     """What the agent is told of the model."""
-    name = "laguna-nano" if directory.name == "checkpoint" and directory.parent.name == "nano" else directory.name
     tokens = len(tokenizer.encode(SAMPLE, add_special_tokens=False).ids)
     context = config.max_context
-    return ModelInfo(name, context, compact=context < COMPACT_BELOW, bytes_per_token=len(SAMPLE) / max(tokens, 1))
+    return ModelInfo(
+        name_of(directory), context, compact=context < COMPACT_BELOW, bytes_per_token=len(SAMPLE) / max(tokens, 1)
+    )
+
+
+def name_of(directory: Path) -> str:
+    """A checkpoint is called after its directory, but for the one in the package."""
+    return "laguna-nano" if directory == Path(__file__).parent / "nano" / "checkpoint" else directory.name
 
 
 def default_rule(directory: Path) -> Rule:

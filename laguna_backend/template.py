@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -89,12 +90,13 @@ class ChatTemplate:
             raise TemplateFailure(f"the chat template failed: {error}") from error
 
 
-def grammar(source: str) -> str:
-    """What kind of Laguna template this is, for people; nothing is decided by it."""
-    for mark, name in (("_v8", "compact (v8)"), ("_v5", "newline (v5)"), ("_v4", "newline (v4)")):
-        if f"laguna_glm_thinking{mark}" in source:
-            return name
-    return "its own"
+def grammar(template: ChatTemplate) -> str:
+    """What kind of Laguna template this is, for people; nothing is decided by it. Raises TemplateFailure."""
+    text = template.render([{"role": "user", "content": "Hi"}], thinking=True)
+    kinds = (("compact", "<user>Hi</user>"), ("newline", "<user>\nHi\n</user>"))
+    kind = next((name for name, turn in kinds if turn in text), "its own")
+    version = re.search(r"laguna_glm_thinking_(v\d+)", template.source)
+    return f"{kind} ({version[1]})" if version else kind
 
 
 def _to_json(value: Json, ensure_ascii: bool = False, indent: int | None = None) -> str:
