@@ -51,6 +51,7 @@ class TerminalAsk:
             answered = False
             try:
                 while True:
+                    _forget_typed()
                     self._err.prompt("> ")
                     line = await _line()
                     word = (line or "q").strip()
@@ -82,10 +83,13 @@ def _keys(options: tuple[Option, ...]) -> dict[str, Option]:
     return keys
 
 
+def _forget_typed() -> None:
+    with suppress(termios.error):
+        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+
+
 async def _line() -> str | None:
     """A line of stdin; None at its end. It can be cancelled, unlike `input`."""
     stdin = sys.stdin.fileno()
-    with suppress(termios.error):
-        termios.tcflush(stdin, termios.TCIFLUSH)
     await anyio.wait_readable(stdin)
     return os.read(stdin, 4096).decode(errors="replace") or None

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .launch import Target, own_agent
+from .launch import own_agent
 
 LARGEST_PROMPT = 8 * 2**20  # bytes
 
@@ -28,7 +28,7 @@ class Options:
 
     prompt: str
     cwd: str
-    agent: Target
+    agent: str | list[str]
     is_own_agent: bool
     allow: str
     json: bool
@@ -110,7 +110,7 @@ def _prompt(given: argparse.Namespace) -> str:
     return text
 
 
-def _agent(given: argparse.Namespace) -> Target:
+def _agent(given: argparse.Namespace) -> str | list[str]:
     own = {"--backend": given.backend, "--model": given.model, "--device": given.device}
     if given.agent is not None:
         if wrong := [name for name, value in own.items() if value is not None]:

@@ -61,3 +61,5 @@ for line in sys.stdin:
             say(id=message["id"], result={"sessionId": "s"})
         case "session/prompt":
             prompt(message["id"], message["params"])
+        case _:
+            pass
