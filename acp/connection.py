@@ -271,6 +271,8 @@ class Connection:
             pass
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as failure:
             why, error = "the connection broke", failure
+        if self.closed:
+            return
         self._fail_calls(self._why(why, error))
         with anyio.move_on_after(LAST_ANSWERS):  # the peer may still read, as in `echo MESSAGE | agent`
             await self._answering.finished()

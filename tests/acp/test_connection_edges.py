@@ -277,8 +277,15 @@ async def test_what_was_asked_before_the_end_is_answered_and_what_hangs_is_cance
 async def test_a_peer_that_makes_us_answer_and_never_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_TEXTS", 200)
     async with connected(Handlers()) as (connection, peer):
-        while not connection.closed:
-            await peer.ask(1)
+
+        async def flood() -> None:
+            while True:
+                await peer.ask(1)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(flood)
+            await connection.wait_closed()
+            group.cancel_scope.cancel()
         assert connection.reason == "the peer does not read what we answer"
 
 
