@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
@@ -14,7 +15,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "eval": ("laguna_backend.nano.evaluate:main", "nano: measure laguna-nano on held-out tasks"),
 }
 NEEDS_A_NAME = ("train", "eval")
-WRONG_USE, INTERRUPTED = 2, 130
+WRONG_USE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 
 
 def usage() -> str:
@@ -40,9 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     module, _, function = COMMANDS[name][0].partition(":")
     run = cast("Callable[[Sequence[str]], int]", getattr(importlib.import_module(module), function))
     try:
-        return run(rest)
+        status = run(rest)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:  # `laguna info DIR | head`: what nobody reads need not be flushed at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
 
 
 if __name__ == "__main__":

@@ -300,3 +300,17 @@ def test_a_wrong_command_explains_itself(words: list[str], capsys: pytest.Captur
 def test_help_is_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert "generate" in capsys.readouterr().out
+
+
+def test_a_reader_that_leaves_early_is_no_error(checkpoint: Path) -> None:
+    script = "import os, sys; from laguna_backend.__main__ import main; os.read(0, 1); sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", script, "info", str(checkpoint)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        process.stdin.write(b"x")
+        process.stdin.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 141
