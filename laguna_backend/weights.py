@@ -38,7 +38,7 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checkpoint's weights and, where the file has them, the static scales of its FP8 cache by (layer, "k" or "v")."""
+    """A checkpoint's weights and, where it has them, the static scales of its FP8 cache by (layer, "k" or "v")."""
 
     weights: Weights
     cache_scales: dict[tuple[int, str], float]

@@ -141,7 +141,7 @@ async def evaluate(tasks: int, seed: int, model: str | None) -> tuple[Counter[st
         for number in range(tasks):
             family = list(FAMILIES)[number % len(FAMILIES)]
             with tempfile.TemporaryDirectory(prefix="laguna-eval-") as folder:
-                directory = Path(folder).resolve()
+                directory = Path(folder)
                 task = new_task(names, family, directory)
                 wrong = verdict(task, await attempt(client, task, directory))
             total[family] += 1

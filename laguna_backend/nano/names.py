@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import string
 from dataclasses import dataclass
+from pathlib import Path
 
 WORDS = """
 account action active address agent alert alias amount anchor angle answer apply archive area array article asset
@@ -49,6 +50,12 @@ web week weight wheel widget width window wire word work worker wrap write year 
 
 EXTENSIONS = "py py py py js ts md txt json toml yaml yml cfg ini html css rs go c h java rb sh sql csv log xml".split()
 FOLDERS = "src lib app docs test tests scripts config data tools pkg internal core api web assets utils common".split()
+PIECES = [
+    piece
+    for piece in (Path(__file__).parent / "merges.txt").read_text(encoding="utf-8").replace(" ", "").splitlines()
+    if piece.isascii() and piece.isalpha()
+]
+"""What the tokenizer's merges make of letters."""
 CONSONANTS, VOWELS = "bcdfghjklmnpqrstvwxz", "aeiouy"
 
 
@@ -60,12 +67,14 @@ class Names:
     held_out: bool = False
 
     def word(self) -> str:
-        """A word of the list, or a pronounceable or arbitrary string."""
+        """A word of the list, pieces of words, or a pronounceable or arbitrary string."""
         kind = self.rng.random()
-        if kind < 0.55:
+        if kind < 0.45:
             index = self.rng.randrange(len(WORDS) // 5) * 5
             return WORDS[index] if self.held_out else WORDS[index + self.rng.randint(1, 4)]
-        if kind < 0.85:
+        if kind < 0.65:  # every piece of the vocabulary has to be copied now and then, or it cannot be
+            return "".join(self.rng.choice(PIECES) for _ in range(self.rng.choice((1, 1, 2, 3))))
+        if kind < 0.87:
             size = self.rng.randint(1, 3)
             return "".join(self.rng.choice(CONSONANTS) + self.rng.choice(VOWELS) for _ in range(size)) + (
                 self.rng.choice(CONSONANTS) if self.rng.random() < 0.5 else ""

@@ -1,7 +1,7 @@
 """Requests of the kinds laguna-nano is made for, each with the conversation that answers it.
 
 A `Task` holds what the user says, the workspace, and the right tool calls; `play` runs the calls in the simulated
-world and writes the conversation. Every fifth phrasing is kept for evaluation.
+world and writes the conversation. Some phrasings are kept for evaluation (`Phrasings`).
 """
 
 from __future__ import annotations
@@ -213,12 +213,17 @@ AFTER = ("", "", "", "", "", "", " please", ", please", " for me", " now", ", th
 
 
 class Phrasings:
-    """The phrasings of one family, split into those for training and those for evaluation."""
+    """The phrasings of one family, split into those for training and those for evaluation.
+
+    Every third is kept for evaluation, if all its words occur in the others: a small model that never read English
+    can be asked to understand a new sentence, not a new word.
+    """
 
     def __init__(self, table: str) -> None:
         every = [form.strip() for row in table.splitlines() for form in row.split("|")]
-        self.held_out = every[4::5]
-        self.training = [form for index, form in enumerate(every) if index % 5 != 4]
+        known = {word for index, form in enumerate(every) if index % 3 != 2 for word in form.split()}
+        self.held_out = [form for form in every[2::3] if set(form.split()) <= known] or every[2:3]
+        self.training = [form for form in every if form not in self.held_out]
 
     def draw(self, names: Names) -> str:
         return names.rng.choice(self.held_out if names.held_out else self.training)
@@ -291,10 +296,9 @@ def length(names: Names, longest: int) -> int:
     return names.rng.randint(1, longest) if names.rng.random() < 0.12 else names.rng.randint(1, 14)
 
 
-def spelled(names: Names, path: str) -> str:
-    """The path as the user writes it."""
-    written = f"./{path}" if names.rng.random() < 0.04 else path
-    return quoted(names.rng, written)
+def written(names: Names, path: str) -> str:
+    """The path as the user spells it, and so as the model is to copy it."""
+    return f"./{path}" if names.rng.random() < 0.04 else path
 
 
 def show(names: Names) -> Task:
@@ -303,7 +307,8 @@ def show(names: Names) -> Task:
         files[path] = "\n".join(code_lines(names, length(names, 70))) + "\n"
         if names.rng.random() < 0.04:
             files[path] = ""
-    prompt = phrase(names, "show", f=spelled(names, path))
+    path = written(names, path)
+    prompt = phrase(names, "show", f=quoted(names.rng, path))
     return Task("show", prompt, World(files), (("read", {"path": path}),))
 
 
@@ -317,9 +322,9 @@ def list_files(names: Names) -> Task:
         files |= {f"{folder}/{names.file_name()}": "" for _ in range(names.rng.randint(1, 12))}
     elif names.rng.random() < 0.5:
         world.folders.add(folder)
-    written = folder + "/" if names.rng.random() < 0.15 else folder
-    prompt = phrase(names, "list", d=quoted(names.rng, written))
-    return Task("list", prompt, world, (("list_directory", {"path": folder}),))
+    spelled = folder + "/" if names.rng.random() < 0.15 else folder
+    prompt = phrase(names, "list", d=quoted(names.rng, spelled))
+    return Task("list", prompt, world, (("list_directory", {"path": spelled}),))
 
 
 def search(names: Names) -> Task:
@@ -350,7 +355,8 @@ def create(names: Names) -> Task:
     if rng.random() < 0.06:
         files[path] = names.phrase() + "\n"
     world.rejects = rng.random() < 0.05
-    prompt = form.format(f=spelled(names, path), t=f"{mark}{text}{mark}")
+    path = written(names, path)
+    prompt = form.format(f=quoted(rng, path), t=f"{mark}{text}{mark}")
     return Task("create", prompt, world, (("write", {"path": path, "content": text}),))
 
 
@@ -372,7 +378,8 @@ def edit(names: Names) -> Task:
         mention = old if rng.random() < 0.93 else None
         files[path] = "\n".join(code_lines(names, length(names, 60), mention)) + "\n"
     mark = rng.choice(("`", '"', "'")) if spaced or rng.random() < 0.4 else ""
-    slots = {"a": f"{mark}{old}{mark}", "b": f"{mark}{new}{mark}", "f": spelled(names, path)}
+    path = written(names, path)
+    slots = {"a": f"{mark}{old}{mark}", "b": f"{mark}{new}{mark}", "f": quoted(rng, path)}
     world = World(files, rejects=rng.random() < 0.05)
     arguments: dict[str, object] = {"path": path, "old_string": old, "new_string": new, "replace_all": True}
     return Task("edit", phrase(names, "edit", **slots), world, (("read", {"path": path}), ("edit", arguments)))
@@ -406,7 +413,7 @@ FAMILIES: dict[str, tuple[Callable[[Names], Task], float]] = {
     "search": (search, 1.0),
     "create": (create, 1.6),
     "edit": (edit, 2.2),
-    "run": (run, 1.6),
+    "run": (run, 2.0),
     "cannot": (cannot, 0.9),
 }
 
