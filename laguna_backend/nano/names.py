@@ -55,7 +55,9 @@ PIECES = [
     for piece in (Path(__file__).parent / "merges.txt").read_text(encoding="utf-8").replace(" ", "").splitlines()
     if piece.isascii() and piece.isalpha()
 ]
-"""What the tokenizer's merges make of letters."""
+"""What the tokenizer's merges make of letters; training draws each of them by itself now and then."""
+HELD_OUT = [word for word in WORDS[::5] if word not in PIECES]
+TRAINING = [word for word in WORDS if word not in HELD_OUT]
 CONSONANTS, VOWELS = "bcdfghjklmnpqrstvwxz", "aeiouy"
 
 
@@ -70,8 +72,7 @@ class Names:
         """A word of the list, pieces of words, or a pronounceable or arbitrary string."""
         kind = self.rng.random()
         if kind < 0.45:
-            index = self.rng.randrange(len(WORDS) // 5) * 5
-            return WORDS[index] if self.held_out else WORDS[index + self.rng.randint(1, 4)]
+            return self.rng.choice(HELD_OUT if self.held_out else TRAINING)
         if kind < 0.65:  # every piece of the vocabulary has to be copied now and then, or it cannot be
             return "".join(self.rng.choice(PIECES) for _ in range(self.rng.choice((1, 1, 2, 3))))
         if kind < 0.87:

@@ -49,7 +49,7 @@ def test_words_for_training_and_for_evaluation_are_apart() -> None:
     training = {Names(random.Random(seed)).word() for seed in range(3000)} & set(WORDS)
     held_out = {Names(random.Random(seed), held_out=True).word() for seed in range(3000)} & set(WORDS)
     assert len(training) > 300
-    assert len(held_out) > 80
+    assert len(held_out) > 60
     # A random string may spell a word by chance; whole lists never meet.
     assert len(training & held_out) < 10
 
