@@ -216,8 +216,9 @@ class Run:
 
     async def _stop(self, status: Exit) -> None:
         """Cancel the turn and end; asked a second time, end at once."""
-        if self._stopped is not None and status is not Exit.PERMISSION:
-            self._end()
+        if self._stopped is not None:
+            if status is not Exit.PERMISSION:
+                self._end()
             return
         self._stopped = status
         if self._turn is None:

@@ -46,7 +46,7 @@ def prompt(id, params):
         words("working")
         while True:
             time.sleep(1)
-    say(id=id, result={"stopReason": "end_turn"})
+    say(id=id, result={"stopReason": WAY.removeprefix("end:") if WAY.startswith("end:") else "end_turn"})
     if WAY == "late":
         words("one more thing")
     return None

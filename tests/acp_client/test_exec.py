@@ -100,10 +100,13 @@ def test_edits_go_without_asking_and_commands_do_not(repository: Path) -> None:
     assert not (repository / "made").exists()
 
 
-@pytest.mark.parametrize(("script", "status"), [("refuse", 4), ("long", 5), ("fail", 1)])
-def test_the_exit_status_says_how_the_turn_ended(script: str, status: int, repository: Path) -> None:
-    done = run(*SCRIPTED, script, cwd=repository)
+@pytest.mark.parametrize(
+    ("reason", "status"), [("refusal", 4), ("max_tokens", 5), ("max_turn_requests", 5), ("cancelled", 1)]
+)
+def test_the_exit_status_says_how_the_turn_ended(reason: str, status: int, repository: Path) -> None:
+    done = run("--json", *hostile(f"end:{reason}"), "hi", cwd=repository)
     assert done.returncode == status
+    assert events(done.stdout)[-1]["stop_reason"] == reason
 
 
 @pytest.mark.parametrize(
