@@ -1,11 +1,11 @@
 """What can go wrong, and whose fault it was.
 
-    AcpError
-    ├── RequestError            a JSON-RPC error object, received from the peer or raised to be sent to it
-    ├── LocalProtocolError      we broke the protocol; nothing was sent
-    ├── RemoteProtocolError     the peer broke the protocol
-    ├── NegotiationError        the two sides speak no common version
-    └── ConnectionClosed        the conversation is over; `reason` says why
+AcpError
+├── RequestError            a JSON-RPC error object, received from the peer or raised to be sent to it
+├── LocalProtocolError      we broke the protocol; nothing was sent
+├── RemoteProtocolError     the peer broke the protocol
+├── NegotiationError        the two sides speak no common version
+└── ConnectionClosed        the conversation is over; `reason` says why
 """
 
 from __future__ import annotations

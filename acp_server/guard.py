@@ -16,9 +16,7 @@ from .model import ToolResult, ToolUse
 FORMAT_ERRORS = 3
 REPEATS = 5
 
-REMINDER_FORMAT = (
-    "Your last calls could not be read. Write one well-formed call of a tool you were given, or answer."
-)
+REMINDER_FORMAT = "Your last calls could not be read. Write one well-formed call of a tool you were given, or answer."
 REMINDER_REPEAT = "You made the same call with the same result several times. Do something else, or answer."
 
 

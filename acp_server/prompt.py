@@ -63,9 +63,7 @@ def system_prompt(cwd: Path, info: ModelInfo, *, today: datetime.date | None = N
         date=(today or datetime.date.today()).isoformat(),
     )
     instructions = project_instructions(cwd, root or cwd)
-    return (
-        f"{text}\n# Project instructions (AGENTS.md, nearest wins)\n{instructions}" if instructions else text
-    )
+    return f"{text}\n# Project instructions (AGENTS.md, nearest wins)\n{instructions}" if instructions else text
 
 
 def repository_root(cwd: Path) -> Path | None:
@@ -128,9 +126,7 @@ def _block_text(block: Block) -> str:
         case OtherBlock(raw={"type": "resource", "resource": {"text": str(text), **rest}}):
             return _fenced(text, rest)
         case OtherBlock(raw={"type": "resource"}):
-            raise RequestError.invalid_params(
-                "Binary resources are not supported; embed text or send a link."
-            )
+            raise RequestError.invalid_params("Binary resources are not supported; embed text or send a link.")
         case OtherBlock():
             raise RequestError.invalid_params(
                 f"Content of type {block.type or 'unknown'} is not supported: the model reads text only.",

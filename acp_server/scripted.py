@@ -65,9 +65,7 @@ class ScriptedBackend:
     one. Without, the prompt's text is the script. `seen` keeps every conversation that was shown.
     """
 
-    def __init__(
-        self, steps: Sequence[Sequence[Cue]] | None = None, *, info: ModelInfo | None = None
-    ) -> None:
+    def __init__(self, steps: Sequence[Sequence[Cue]] | None = None, *, info: ModelInfo | None = None) -> None:
         self._steps = None if steps is None else iter(steps)
         self._info = info or ModelInfo(name="scripted", context_size=32768)
         self._ids = itertools.count(1)

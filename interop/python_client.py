@@ -24,9 +24,7 @@ class Recorder(acp.Client):
         kinds = {option.kind: option.option_id for option in options}
         contents = [content.type for content in (tool_call.content or [])]
         self.permissions.append({"title": tool_call.title, "options": sorted(kinds), "content": contents})
-        return RequestPermissionResponse(
-            outcome=AllowedOutcome(outcome="selected", option_id=kinds["allow_once"])
-        )
+        return RequestPermissionResponse(outcome=AllowedOutcome(outcome="selected", option_id=kinds["allow_once"]))
 
     async def session_update(self, session_id: str, update: Any, **_: Any) -> None:
         self.updates.append(update.session_update)
@@ -43,9 +41,7 @@ async def main(cwd: str, command: list[str]) -> dict[str, Any]:
         edit = await agent.prompt(session_id=session.session_id, prompt=[text("write note.txt hello")])
         seen["edit"] = edit.stop_reason
         recorder.first_update.clear()
-        hanging = asyncio.create_task(
-            agent.prompt(session_id=session.session_id, prompt=[text("say waiting\nhang")])
-        )
+        hanging = asyncio.create_task(agent.prompt(session_id=session.session_id, prompt=[text("say waiting\nhang")]))
         await asyncio.wait_for(recorder.first_update.wait(), 10)
         await agent.cancel(session_id=session.session_id)
         seen["cancel"] = (await asyncio.wait_for(hanging, 10)).stop_reason

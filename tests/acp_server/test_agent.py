@@ -6,9 +6,9 @@ from pathlib import Path
 
 import anyio
 import pytest
-from acp.transports.memory import memory_pair
 from wire_client import WireClient
 
+from acp.transports.memory import memory_pair
 from acp_server.agent import Agent, serve
 from acp_server.model import ModelError, ModelInfo
 from acp_server.scripted import ScriptedBackend

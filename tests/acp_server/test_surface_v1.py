@@ -9,9 +9,9 @@ from typing import Any
 
 import anyio
 import pytest
-from acp.transports.memory import memory_pair
 from wire_client import Message, WireClient, silent
 
+from acp.transports.memory import memory_pair
 from acp_server.agent import Agent, serve
 from acp_server.model import ModelBackend, ModelError, ModelInfo
 from acp_server.scripted import ScriptedBackend

@@ -48,9 +48,7 @@ def test_an_official_client_edits_with_permission_and_cancels(peer: Any, tmp_pat
     agent = [sys.executable, str(INTEROP / "tee.py"), str(log)]
     agent += [sys.executable, "-m", "acp_server", "--backend", "scripted"]
 
-    done = subprocess.run(
-        [*command, str(workspace), *agent], capture_output=True, text=True, timeout=60, cwd=tmp_path
-    )
+    done = subprocess.run([*command, str(workspace), *agent], capture_output=True, text=True, timeout=60, cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout.splitlines()[-1])
