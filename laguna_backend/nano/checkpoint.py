@@ -12,7 +12,8 @@ from ..model import Weights
 from ..weights import save_checkpoint
 
 # The grammar is S-2.1's compact one. Nano was trained on one request at a time, without a system text and with one set
-# of tools, so its template shows it just that: everything from the last thing the user said.
+# of tools, so its template shows it just that: everything from the last thing the user said, and the beginning of each
+# tool's result (`transcript.SHOWN_CHARACTERS`).
 TEMPLATE = """\
 {{- "〈|EOS|〉" -}}
 {%- set enable_thinking = enable_thinking | default(true) -%}
@@ -44,7 +45,7 @@ TEMPLATE = """\
       {{- "</assistant>\\n" -}}
     {%- endgeneration -%}
   {%- elif message.role == "tool" -%}
-    {{- "<tool_response>" + content + "</tool_response>\\n" -}}
+    {{- "<tool_response>" + content[:240] + "</tool_response>\\n" -}}
   {%- endif -%}
 {%- endfor -%}
 {%- if add_generation_prompt -%}

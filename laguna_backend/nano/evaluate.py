@@ -118,8 +118,8 @@ def files_in(directory: Path) -> dict[str, str]:
 def verdict(task: Task, outcome: Outcome) -> str | None:
     """What is wrong with the outcome; None if nothing is."""
     steps = play(task)
-    calls = [(step.call[0], step.call[1]) for step in steps if step.call]
-    if [(name, dict(made)) for name, made in outcome.calls if isinstance(made, Mapping)] != calls:
+    calls = [(step.call[0], normal(step.call[1])) for step in steps if step.call]
+    if [(name, normal(made)) for name, made in outcome.calls] != calls:
         return f"called {outcome.calls}, not {calls}"
     if outcome.files != {clean(name): text for name, text in task.world.files.items()}:
         return "the files are not what they should be"
@@ -128,6 +128,13 @@ def verdict(task: Task, outcome: Outcome) -> str | None:
     if outcome.stop_reason != "end_turn":
         return f"the turn ended with {outcome.stop_reason!r}"
     return None
+
+
+def normal(arguments: object) -> dict[str, object]:
+    """Arguments with their path as the tools understand it."""
+    made: dict[str, object] = {str(k): v for k, v in arguments.items()} if isinstance(arguments, Mapping) else {}
+    path = made.get("path")
+    return made | {"path": clean(path)} if isinstance(path, str) else made
 
 
 async def evaluate(tasks: int, seed: int, model: str | None) -> tuple[Counter[str], Counter[str], list[str]]:

@@ -1,7 +1,7 @@
 """Requests of the kinds laguna-nano is made for, each with the conversation that answers it.
 
 A `Task` holds what the user says, the workspace, and the right tool calls; `play` runs the calls in the simulated
-world and writes the conversation. Some phrasings are kept for evaluation (`Phrasings`).
+world and writes the conversation. Paths are given to the tools as the user spelled them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .names import Names
+from .phrasings import BEFORE, PHRASINGS, phrase
 from .world import World, code_lines, random_files, random_output
 
 Call = tuple[str, dict[str, object]]
@@ -90,14 +91,11 @@ def closing(tool: str, response: str) -> tuple[str, str]:
         case "write":
             return "The file is written.", "Done: the file is created."
         case _:
-            if head == "exit_code: 0":
-                return "The command is done.", "The command succeeded."
             if head.startswith("timed out"):
                 return "The command is done.", "The command timed out."
-            return (
-                "The command is done.",
-                f"The command failed with exit code {head.removeprefix('exit_code: ')}.",
-            )
+            code = head.removeprefix("exit_code: ")
+            thought = f"The exit code is {code}."
+            return thought, "The command succeeded." if code == "0" else f"The command failed with exit code {code}."
 
 
 def trouble(tool: str, response: str) -> str:
@@ -120,162 +118,6 @@ def trouble(tool: str, response: str) -> str:
     if "binary file" in head:
         return "That is a binary file."
     return "Sorry, that did not work."
-
-
-# Phrasings -------------------------------------------------------------------------------------------------
-
-SHOW = """show {f}|show me {f}|open {f}|read {f}|display {f}|print {f}|cat {f}|view {f}|let me see {f}|what is in {f}
-show the file {f}|show me the file {f}|show me the contents of {f}|print the contents of {f}|what does {f} contain
-read the file {f}|open the file {f}|I want to see {f}|display the file {f}|can I see {f}|what's in {f}|see {f}
-show the content of {f}|give me {f}|let me look at {f}|have a look at {f}|show what is in {f}|look at {f}|dump {f}
-what is inside {f}|read me {f}|I need to see {f}|take a look at {f}|show me what is inside {f}|output {f}"""
-
-LIST = """list {d}|list the files in {d}|list files in {d}|what is in the folder {d}|show the files in {d}|show the folder {d}
-what files are in {d}|list the directory {d}|list the folder {d}|list the contents of {d}|show me the files in {d}
-which files are in {d}|what does the directory {d} contain|show me the directory {d}|list everything in {d}
-what files are there in {d}|show all files in {d}|give me the files in {d}|show the contents of the folder {d}|ls {d}
-list what is in the directory {d}|which files does {d} have|show the directory {d}|what is in the {d} directory
-what is in the {d} folder|list the {d} directory|list the {d} folder|show me the {d} folder|look into the folder {d}"""
-
-LIST_ROOT = """list files|list the files|list all files|what files are here|show the files|show me the files|list the directory
-what files are there|which files are here|what is in this directory|what is in this folder|list this folder
-what is in the project|show all files|list everything|ls|list the current directory|show me all the files
-list the files here|what is in the workspace|show the project files|list the files in this directory
-what files do we have|show me what is here|list the workspace|which files do we have|list the project
-what files are in this project|show the current folder|list the files of the project|what is in here"""
-
-SEARCH = """search for {s}|find {s}|where is {s}|where is {s} used|where is {s} defined|grep {s}|grep for {s}|look for {s}
-find where {s} is used|find where {s} is defined|search the code for {s}|find all uses of {s}|search {s}
-which files contain {s}|which files mention {s}|which file defines {s}|find every {s}|show where {s} is used
-where does {s} appear|where do we use {s}|find all mentions of {s}|search the project for {s}|find occurrences of {s}
-find the definition of {s}|who uses {s}|look for {s} in the code|in which files is {s}|find usages of {s}
-search for the text {s}|find the text {s}|search all files for {s}|where can I find {s}|locate {s}
-show all uses of {s}|show me where {s} is defined|is there any {s}|which files use {s}|find the string {s}"""
-
-CREATE = """create {f} with the text {t}|create a file {f} with the text {t}|create the file {f} with the text {t}
-write {t} to {f}|write {t} into {f}|make a file {f} with the text {t}|create {f} containing {t}|put {t} into {f}
-create a new file {f} with the text {t}|make {f} with the text {t}|create a file named {f} that says {t}
-add a file {f} with the text {t}|create a file called {f} with the content {t}|save {t} to {f}|save {t} as {f}
-create {f} with {t} in it|create a file {f} that contains {t}|make a new file {f} containing {t}|write {t} in {f}
-create a file {f} with {t}|new file {f} with the text {t}|write the text {t} to the file {f}|put {t} in {f}
-add a new file {f} that says {t}|create {f} and write {t} in it|make a file called {f} with {t} in it
-store {t} in {f}|generate a file {f} with the content {t}|write a file {f} with the text {t}|create {f} with content {t}"""
-
-EDIT = """replace {a} with {b} in {f}|rename {a} to {b} in {f}|change {a} to {b} in {f}|in {f} replace {a} with {b}
-in {f} rename {a} to {b}|in {f} change {a} to {b}|in {f}, replace {a} with {b}|in {f}, rename {a} to {b}
-replace {a} by {b} in {f}|substitute {a} with {b} in {f}|edit {f} and replace {a} with {b}|in {f}, change {a} to {b}
-replace every {a} with {b} in {f}|replace all {a} with {b} in {f}|rename {a} into {b} in {f}|swap {a} for {b} in {f}
-change every {a} to {b} in {f}|in the file {f} replace {a} with {b}|in the file {f} change {a} to {b}
-replace {a} with {b} in the file {f}|rename {a} to {b} in the file {f}|change {a} into {b} in {f}|turn {a} into {b} in {f}
-open {f} and replace {a} with {b}|open {f} and change {a} to {b}|edit {f}: replace {a} with {b}|edit {f}: {a} should be {b}
-rename the function {a} to {b} in {f}|rename the variable {a} to {b} in {f}|rename the class {a} to {b} in {f}
-replace the text {a} with {b} in {f}|update {f}: replace {a} with {b}|in {f} {a} should be called {b}
-change the value {a} to {b} in {f}|replace the word {a} with {b} in {f}|replace {a} in {f} with {b}|rename {a} in {f} to {b}
-change {a} in {f} to {b}|update {a} to {b} in {f}|set {a} to {b} in {f}|all {a} in {f} should become {b}"""
-
-RUN = """run {c}|execute {c}|run the command {c}|execute the command {c}|run {c} and tell me the result|run {c} for me
-run {c} and tell me if it passes|run {c} and report the result|run {c} in the shell|call {c}|try {c}|start {c}
-what does {c} print|what is the output of {c}|run {c} and tell me what happens|run this command: {c}|run this: {c}
-execute {c} and report|run {c} and show me the output|execute {c} in the shell|run {c} and see if it works
-does {c} pass|does {c} work|check that {c} works|run {c} and tell me whether it works|please run {c} now
-run {c} and tell me the exit code|use the shell to run {c}|run the shell command {c}|run {c} and check the result"""
-
-RUN_TESTS = """run the tests|run all tests|run the test suite|run my tests|run the unit tests|do the tests pass|test the project
-execute the tests|run tests|please test it|check if the tests pass|run its tests|run the tests and tell me if they pass"""
-
-CANNOT_DO = """what is the weather in {w}|write a poem about {w}|who is the president of {w}|translate {w} into French
-tell me a joke|what time is it|refactor the whole project|fix all bugs|fix the bug in {f}|explain how {f} works
-write an essay about {w}|book a flight to {w}|send a mail to {w}|who are you|what is {d} plus {d}|how old are you
-summarize {f}|optimize {f}|add tests for {f}|design a logo for {w}|what do you think about {w}|order a pizza
-play some music|draw a picture of {w}|review my code|make {f} faster|write documentation for {f}|how do I cook {w}
-convert {f} to rust|implement a parser for {w}|build me a website about {w}|what is the meaning of life|call my mother
-add a feature for {w}|write a function that sorts {w}|deploy the project to {w}|explain {w} to me|why is the sky blue
-teach me {w}|what is the capital of {w}|predict the stock price of {w}|solve this equation|buy {w}|remind me of {w}
-rewrite {f} in go|how many people live in {w}|improve the design of {f}|port {f} to python|who won the game in {w}"""
-
-GREETINGS = "hello|hi|hey|good morning|hello there|hi there|good evening|thanks|thank you|hey there|good day|greetings"
-
-BEFORE = (
-    "",
-    "",
-    "",
-    "",
-    "",
-    "please ",
-    "could you ",
-    "can you ",
-    "would you ",
-    "can you please ",
-    "now ",
-    "I want you to ",
-)
-AFTER = ("", "", "", "", "", "", " please", ", please", " for me", " now", ", thanks")
-
-
-class Phrasings:
-    """The phrasings of one family, split into those for training and those for evaluation.
-
-    Every third is kept for evaluation, if all its words occur in the others: a small model that never read English
-    can be asked to understand a new sentence, not a new word.
-    """
-
-    def __init__(self, table: str) -> None:
-        every = [form.strip() for row in table.splitlines() for form in row.split("|")]
-        known = {word for index, form in enumerate(every) if index % 3 != 2 for word in form.split()}
-        self.held_out = [form for form in every[2::3] if set(form.split()) <= known] or every[2:3]
-        self.training = [form for form in every if form not in self.held_out]
-
-    def draw(self, names: Names) -> str:
-        return names.rng.choice(self.held_out if names.held_out else self.training)
-
-
-PHRASINGS = {
-    name: Phrasings(table)
-    for name, table in {
-        "show": SHOW,
-        "list": LIST,
-        "list_root": LIST_ROOT,
-        "search": SEARCH,
-        "create": CREATE,
-        "edit": EDIT,
-        "run": RUN,
-        "run_tests": RUN_TESTS,
-        "cannot": CANNOT_DO,
-        "hello": GREETINGS,
-    }.items()
-}
-
-
-def phrase(names: Names, family: str, **slots: str) -> str:
-    """A request of `family` about `slots`, with the manners people have."""
-    rng = names.rng
-    form = PHRASINGS[family].draw(names)
-    question = form.split(" ")[0] in (
-        "what",
-        "what's",
-        "which",
-        "where",
-        "who",
-        "does",
-        "do",
-        "is",
-        "can",
-        "how",
-        "why",
-        "in",
-    )
-    if not question and family != "hello":
-        form = rng.choice(BEFORE) + form
-    if family not in ("create", "hello") and not form.endswith("}"):
-        form += rng.choice(AFTER)
-    if rng.random() < 0.6:
-        form = form[0].upper() + form[1:]
-    text = form.format(**slots)
-    if family == "create" or (text and not text[-1].isalnum() and text[-1] not in "'\"`"):
-        return text
-    if question and family != "edit":
-        return text + rng.choice(("?", "?", ""))
-    return text + rng.choice(("", "", "", ".")) if form.endswith("`") or family in ("hello", "list_root") else text
 
 
 def quoted(rng: random.Random, text: str, *, always: bool = False) -> str:
@@ -403,9 +245,16 @@ def run(names: Names) -> Task:
 def cannot(names: Names) -> Task:
     if names.rng.random() < 0.12:
         return Task("hello", phrase(names, "hello"), World(surroundings(names)), ())
-    slots = {"w": names.word(), "f": names.path(), "d": names.digits()}
+    word = names.word()
+    while word in COMMAND_WORDS:  # a phrasing may begin with it
+        word = names.word()
+    slots = {"w": word, "f": names.path(), "d": names.digits()}
     return Task("cannot", phrase(names, "cannot", **slots), World(surroundings(names)), ())
 
+
+COMMAND_WORDS = {
+    word for name, table in PHRASINGS.items() if name != "cannot" for form in table.training for word in form.split()
+}
 
 FAMILIES: dict[str, tuple[Callable[[Names], Task], float]] = {
     "show": (show, 1.0),

@@ -32,7 +32,8 @@ from .transcript import Transcript, write_down
 from .vocabulary import nano_tokenizer
 
 LAYERS = 8
-REST_WEIGHT = 0.1  # of tokens that the assistant does not say
+REST_WEIGHT = 0.1  # of tokens that the assistant does not say, at first: most cannot be foretold, which is noise later
+REST_UNTIL = 0.5  # of the run
 
 CONFIG: dict[str, Any] = {
     "architectures": ["LagunaForCausalLM"],
@@ -124,7 +125,8 @@ def align(layer: Layer, config: LagunaConfig, groups: int, generator: torch.Gene
 @dataclass(frozen=True)
 class Batch:
     tokens: Tensor  # [B, T]
-    weight: Tensor  # [B, T - 1]: of predicting the next token
+    said: Tensor  # [B, T - 1]: 1 where the next token is the assistant's, else 0
+    rest: Tensor  # [B, T - 1]: 1 where it is somebody else's; both are 0 on padding
 
 
 def conversation(tokenizer: Tokenizer, names: Names) -> Transcript:
@@ -153,12 +155,12 @@ def pack(group: list[Transcript]) -> Batch:
     """Conversations side by side, padded at the end, where causal attention does not look."""
     longest = max(len(item.ids) for item in group)
     tokens = torch.full((len(group), longest), 9, dtype=torch.long)
-    weight = torch.zeros(len(group), longest)
+    said, rest = torch.zeros(len(group), longest), torch.zeros(len(group), longest)
     for row, item in enumerate(group):
         tokens[row, : len(item.ids)] = torch.tensor(item.ids)
         learn = torch.tensor(item.learn, dtype=torch.float32)
-        weight[row, : len(item.ids)] = learn + (1 - learn) * REST_WEIGHT
-    return Batch(tokens, weight[:, 1:])
+        said[row, : len(item.ids)], rest[row, : len(item.ids)] = learn, 1 - learn
+    return Batch(tokens, said[:, 1:], rest[:, 1:])
 
 
 # Measuring -----------------------------------------------------------------------------------------------
@@ -210,6 +212,9 @@ class Run:
         decay = self.options.decay
         return min(1.0, (self.steps + 1) / 50, max(0.0, (1 - self.progress()) / decay))
 
+    def rest_weight(self) -> float:
+        return REST_WEIGHT if self.progress() < REST_UNTIL else 0.0
+
     def train(self) -> None:
         last_save = last_word = time.monotonic()
         source = batches(self.tokenizer, self.seed + 1 + self.steps, self.options.batch, self.options.longest)
@@ -231,7 +236,8 @@ class Run:
     def step(self, batch: Batch) -> None:
         logits = self.laguna.forward(batch.tokens[:, :-1])
         losses = F.cross_entropy(logits.flatten(0, 1), batch.tokens[:, 1:].flatten(), reduction="none")
-        loss = (losses * batch.weight.flatten()).sum() / batch.weight.sum()
+        weight = (batch.said + self.rest_weight() * batch.rest).flatten()
+        loss = (losses * weight).sum() / weight.sum()
         torch.autograd.backward(loss)
         value = float(loss.detach())
         if not math.isfinite(value):

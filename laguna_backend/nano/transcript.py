@@ -10,6 +10,9 @@ from tokenizers import Tokenizer
 from ..tokenizer import ASSISTANT, ASSISTANT_END, BOS, THINK, THINK_END, TOOL_CALL, TOOL_CALL_END
 from .tasks import Step
 
+# Nano reads no more of a tool's result. What it has to say about one stands in its first line, and the user sees all.
+SHOWN_CHARACTERS = 240
+
 
 @dataclass
 class Transcript:
@@ -52,7 +55,7 @@ class Transcript:
         self.add("\n")
 
     def response(self, text: str) -> None:
-        self.add("<tool_response>", text, "</tool_response>", "\n")
+        self.add("<tool_response>", text[:SHOWN_CHARACTERS], "</tool_response>", "\n")
 
 
 def write_down(tokenizer: Tokenizer, prompt: str, steps: list[Step], *, thinking: bool = True) -> Transcript:

@@ -16,7 +16,8 @@ from tokenizers import Tokenizer
 
 from ..tokenizer import build_tokenizer
 from .names import WORDS, Names
-from .tasks import CANNOT, HELLO, PHRASINGS, PLAN, draw, play
+from .phrasings import PHRASINGS
+from .tasks import CANNOT, HELLO, PLAN, draw, play
 
 MERGES = 320
 

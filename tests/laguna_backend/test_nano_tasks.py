@@ -8,7 +8,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from laguna_backend.nano.names import HELD_OUT, PIECES, TRAINING, Names
-from laguna_backend.nano.tasks import CANNOT, FAMILIES, PHRASINGS, draw, play
+from laguna_backend.nano.phrasings import PHRASINGS
+from laguna_backend.nano.tasks import CANNOT, FAMILIES, draw, play
 from laguna_backend.nano.transcript import write_down
 from laguna_backend.nano.vocabulary import merges, nano_tokenizer
 
