@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +100,7 @@ class Jail:
         return Place(root, parts, self._shown(path, root, parts))
 
     @contextmanager
-    def parent(self, place: Place, *, create: bool = False) -> Iterator[int]:
+    def parent(self, place: Place, *, create: bool = False) -> Generator[int]:
         """A descriptor of the directory that holds `place`; with `create`, made if it is not there."""
         if not place.parts:
             raise ToolProblem(f"{place.shown} is the workspace itself")
@@ -118,7 +118,7 @@ class Jail:
             os.close(fd)
 
     @contextmanager
-    def directory(self, place: Place) -> Iterator[int]:
+    def directory(self, place: Place) -> Generator[int]:
         """A descriptor for listing the directory `place`."""
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = place.root.open()
@@ -136,7 +136,7 @@ class Jail:
             os.close(listing)
 
     @contextmanager
-    def file(self, place: Place) -> Iterator[tuple[int, os.stat_result]]:
+    def file(self, place: Place) -> Generator[tuple[int, os.stat_result]]:
         """A regular file, open for reading. Anything else is refused, and never waited for."""
         with self.parent(place) as directory:
             self._regular(os.stat(place.parts[-1], dir_fd=directory, follow_symlinks=False), place)
@@ -164,7 +164,7 @@ class Jail:
         root, todo = self._enter(path, path) if os.path.isabs(path) else (self.roots[0], path.split("/"))
         todo.reverse()
         names: list[str] = []
-        fds = [root.open()]
+        fds: list[int] = [root.open()]
         turns = 0
         try:
             while todo:

@@ -146,7 +146,8 @@ class Command:
             left = max(0.0, deadline - time.monotonic())
             if self._status not in open_fds:
                 left = min(left, LINGER)
-            readable = select.select([*open_fds, *([] if stopping else [self._wake])], [], [], left)[0]
+            watched: list[int] = [*open_fds, *([] if stopping else [self._wake])]
+            readable = select.select(watched, [], [], left)[0]
             for fd in readable:
                 self._take(fd, output, open_fds, lines)
             over = time.monotonic() >= deadline

@@ -144,7 +144,7 @@ class KVCache:
         """x as it would come back from the store, for the part of a long chunk that the ring never holds."""
         if self.storage == "float32" or not x.shape[1]:
             return x
-        passing = Store(store.heads, store.dim, store.storage, store.device, store.scale)
+        passing = Store(store.heads, store.dim, self.storage, store.device, store.scale)
         passing.reserve(x.shape[1], 0)
         passing.write(0, x)
         return passing.read(0, x.shape[1], x.dtype)

@@ -27,8 +27,15 @@ with warnings.catch_warnings():
 
 torch.set_num_threads(1)
 
-YARN = {"rope_type": "yarn", "rope_theta": 5e5, "factor": 4.0, "original_max_position_embeddings": 64}
-YARN |= {"beta_fast": 8.0, "beta_slow": 1.0, "partial_rotary_factor": 0.5}
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 5e5,
+    "factor": 4.0,
+    "original_max_position_embeddings": 64,
+    "beta_fast": 8.0,
+    "beta_slow": 1.0,
+    "partial_rotary_factor": 0.5,
+}
 PLAIN = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 1.0}
 FULL, SLIDING = "full_attention", "sliding_attention"
 PROMPT = 40
@@ -123,7 +130,8 @@ def test_a_prompt_in_chunks_gives_the_same_logits(pair: Pair, chunk: int) -> Non
 
 @torch.no_grad()
 def test_128_greedy_tokens_are_identical(pair: Pair) -> None:
-    reference = pair.reference.generate(
+    model: Any = pair.reference
+    reference = model.generate(
         pair.prompt, attention_mask=torch.ones_like(pair.prompt), max_new_tokens=128, do_sample=False, eos_token_id=-1,
         pad_token_id=9,
     )[0, PROMPT:].tolist()  # fmt: skip
