@@ -60,7 +60,9 @@ class Sampler:
         if rule.min_p > 0:
             probabilities = probabilities.where(probabilities >= rule.min_p * probabilities.max(), 0)
         if rule.top_p < 1:
-            ordered, order = probabilities.sort(descending=True)
+            # Ordered by the logits: probabilities of neighbours round to the same number, and the best must stay.
+            order = logits.float().argsort(descending=True, stable=True)
+            ordered = probabilities[order]
             ahead = ordered.cumsum(-1) - ordered  # mass of what comes before: the first token always stays
             kept = ordered.where(ahead < rule.top_p * probabilities.sum(), 0)
             probabilities = torch.zeros_like(probabilities).scatter(0, order, kept)

@@ -80,6 +80,11 @@ def test_what_a_rule_leaves_in_is_a_distribution_with_the_best_token(
         assert int((found > 0).sum()) <= top_k + ties - 1
 
 
+def test_top_p_keeps_the_best_of_two_that_round_to_the_same_probability() -> None:
+    found = Sampler(Rule(1.0, top_p=0.5, seed=1)).probabilities(torch.tensor([-1.8716e-18, 0.0]))
+    assert found.tolist() == [0.0, 1.0]
+
+
 def test_a_seed_draws_the_same_tokens_and_temperature_zero_the_best() -> None:
     values = drawn(50)
     rule = Rule(1.0, seed=5)
