@@ -87,7 +87,8 @@ class KVCache:
         device: torch.device | str = "cpu",
         scales: Mapping[tuple[int, str], float] | None = None,
     ) -> None:
-        self.config, self.storage = config, storage
+        self.config = config
+        self.storage: Storage = storage
         self.length = 0
         place = torch.device(device)
         given = scales or {}
