@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from .fields import ConfigError, Fields, is_integer, shown
+
+__all__ = ["ConfigError", "LagunaConfig", "LayerConfig", "Rope", "read_json"]
+
 FULL = "full_attention"
 SLIDING = "sliding_attention"
-
-
-class ConfigError(ValueError):
-    """The configuration cannot be a Laguna's. The message names the field."""
+MOST_LAYERS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,32 +113,20 @@ def read_json(path: Path) -> dict[str, Any]:
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
-class _Reader:
-    """Takes fields out of a raw configuration, naming the field when one does not fit."""
+class _Reader(Fields):
+    """A raw configuration. Each method reads one aspect of it, whatever its spelling."""
 
-    def __init__(self, raw: Mapping[str, Any]) -> None:
-        self.raw = raw
+    __slots__ = ()
 
     def config(self) -> LagunaConfig:
-        kind = self.raw.get("model_type")
-        if kind != "laguna":
-            raise ConfigError(f"model_type is {kind!r}, not 'laguna'")
-        for flag in ("attention_bias", "qkv_bias", "moe_apply_router_weight_on_input", "tie_word_embeddings"):
-            if self.raw.get(flag):
-                raise ConfigError(f"{flag}=true is not a released Laguna's and is not supported")
-        if self.raw.get("swa_attention_sink_enabled"):
-            raise ConfigError("swa_attention_sink_enabled=true is not supported: no released checkpoint has sinks")
-        if self.raw.get("norm_topk_prob", True) is not True:
-            raise ConfigError("norm_topk_prob=false is not supported: no released checkpoint has it")
-        if self.raw.get("hidden_act", "silu") != "silu":
-            raise ConfigError(f"hidden_act is {self.raw['hidden_act']!r}, not 'silu'")
+        self.refuse_what_no_release_has()
         experts = self.integer("num_experts")
         top_k = self.integer("num_experts_per_tok")
         if top_k > experts:
             raise ConfigError(f"num_experts_per_tok is {top_k}, more than num_experts, {experts}")
-        score = self.raw.get("moe_router_score_func", "sigmoid")
+        score = self.get("moe_router_score_func", "sigmoid")
         if score not in ("sigmoid", "sqrtsoftplus"):
-            raise ConfigError(f"moe_router_score_func is {score!r}; known are 'sigmoid' and 'sqrtsoftplus'")
+            raise ConfigError(f"moe_router_score_func is {shown(score)}; known are 'sigmoid' and 'sqrtsoftplus'")
         return LagunaConfig(
             vocab_size=self.integer("vocab_size"),
             hidden_size=self.integer("hidden_size"),
@@ -151,29 +140,43 @@ class _Reader:
             shared_expert_size=self.integer("shared_expert_intermediate_size"),
             routed_scale=self.number("moe_routed_scaling_factor", 1.0),
             router_score=score,
-            router_softcap=self.number("moe_router_logit_softcapping", 0.0),
-            norm_eps=self.number("rms_norm_eps", 1e-6),
+            router_softcap=self.number("moe_router_logit_softcapping", 0.0, least=0.0),
+            norm_eps=self.number("rms_norm_eps", 1e-6, least=0.0),
             max_context=self.integer("max_position_embeddings"),
             bos=self.integer("bos_token_id", 2, least=0),
             eos=self.eos(),
-            dtype=str(self.raw.get("dtype") or self.raw.get("torch_dtype") or "bfloat16"),
+            dtype=self.text("dtype", self.text("torch_dtype", "bfloat16")),
             per_element_gate=self.per_element_gate(),
         )
+
+    def refuse_what_no_release_has(self) -> None:
+        kind = self.get("model_type")
+        if kind != "laguna":
+            raise ConfigError(f"model_type is {shown(kind)}, not 'laguna'")
+        absent = ("attention_bias", "qkv_bias", "moe_apply_router_weight_on_input", "tie_word_embeddings")
+        for flag in (*absent, "swa_attention_sink_enabled"):
+            if self.get(flag):
+                raise ConfigError(f"{flag} is {shown(self.get(flag))}; no released Laguna has it, it is not supported")
+        for flag in ("norm_topk_prob", "moe_router_use_sigmoid"):
+            if self.get(flag, True) is not True:
+                raise ConfigError(f"{flag} is {shown(self.get(flag))}; every released Laguna has true")
+        if self.get("hidden_act", "silu") != "silu":
+            raise ConfigError(f"hidden_act is {shown(self.get('hidden_act'))}, not 'silu'")
 
     # Layers ------------------------------------------------------------------------------------------------
 
     def layers(self) -> tuple[LayerConfig, ...]:
-        count = self.integer("num_hidden_layers")
-        kinds = [self.layer_kind(kind) for kind in self.listed("layer_types", count, FULL)]
-        heads = self.listed("num_attention_heads_per_layer", count, self.raw.get("num_attention_heads"))
+        count = self.integer("num_hidden_layers", most=MOST_LAYERS)
+        kinds = [self.layer_kind(kind) for kind in self.each_layer("layer_types", count, FULL)]
+        heads = self.each_layer("num_attention_heads_per_layer", count, self.get("num_attention_heads"))
         sparse = self.sparse(count)
         kv_heads = self.integer("num_key_value_heads")
         window = self.integer("sliding_window") if SLIDING in kinds else 0
         ropes = {kind: self.rope(kind) for kind in set(kinds)}
         for index, number in enumerate(heads):
-            if not isinstance(number, int) or number < 1 or number % kv_heads:
+            if not is_integer(number, 1) or number % kv_heads:
                 raise ConfigError(
-                    f"layer {index} has {number} heads, not a multiple of num_key_value_heads, {kv_heads}"
+                    f"layer {index} has {shown(number)} heads, not a multiple of num_key_value_heads, {kv_heads}"
                 )
         return tuple(
             LayerConfig(heads[i], ropes[kind], window if kind == SLIDING else None, sparse[i])
@@ -185,18 +188,21 @@ class _Reader:
             return FULL
         if name == SLIDING:
             return SLIDING
-        raise ConfigError(f"layer_types has {name!r}; known are {FULL!r} and {SLIDING!r}")
+        raise ConfigError(f"layer_types has {shown(name)}; known are {FULL!r} and {SLIDING!r}")
 
     def sparse(self, count: int) -> list[bool]:
-        if self.raw.get("mlp_layer_types") is not None:
-            kinds = self.listed("mlp_layer_types", count, None)
-            if strange := set(kinds) - {"dense", "sparse"}:
-                raise ConfigError(f"mlp_layer_types has {sorted(map(str, strange))}; known are 'dense' and 'sparse'")
+        if self.has("mlp_layer_types"):
+            kinds = self.each_layer("mlp_layer_types", count, None)
+            for kind in kinds:
+                if kind not in ("dense", "sparse"):
+                    raise ConfigError(f"mlp_layer_types has {shown(kind)}; known are 'dense' and 'sparse'")
             return [kind == "sparse" for kind in kinds]
-        if self.raw.get("mlp_only_layers") is not None:
-            dense = set(self.raw["mlp_only_layers"])
+        if self.has("mlp_only_layers"):
+            dense = self.items("mlp_only_layers")
+            if not all(is_integer(i, 0, count - 1) for i in dense):
+                raise ConfigError(f"mlp_only_layers is {shown(dense)}, not indices of the {count} layers")
         else:
-            dense = set(range(int(self.raw.get("first_k_dense_replace", 1))))
+            dense = range(self.integer("first_k_dense_replace", 1, least=0))
         step = self.integer("decoder_sparse_step", 1)
         return [i not in dense and (i + 1) % step == 0 for i in range(count)]
 
@@ -204,88 +210,72 @@ class _Reader:
 
     def rope(self, kind: str) -> Rope:
         raw = self.rope_source(kind)
-        head_dim = self.integer("head_dim", 128)
-        partial = raw.get("partial_rotary_factor", self.raw.get("partial_rotary_factor", 1.0))
-        rotary_dim = int(head_dim * float(partial))
-        if rotary_dim < 2 or rotary_dim % 2:
+        # What the layer's own object lacks may stand at the top, once for all.
+        partial = raw.number("partial_rotary_factor", self.number("partial_rotary_factor", 1.0), least=0.0)
+        rotary_dim = int(self.integer("head_dim", 128) * min(partial, 2.0))
+        if partial > 1 or rotary_dim < 2 or rotary_dim % 2:
             raise ConfigError(f"partial_rotary_factor {partial} gives {rotary_dim} rotary dimensions for {kind}")
-        theta = float(raw.get("rope_theta", self.raw.get("rope_theta", 500_000.0 if kind == FULL else 10_000.0)))
+        usual = 500_000.0 if kind == FULL else 10_000.0
+        theta = raw.number("rope_theta", self.number("rope_theta", usual), least=1.0)
         rope_type = raw.get("rope_type", raw.get("type", "default"))
         if rope_type == "default":
             return Rope(theta, rotary_dim)
         if rope_type != "yarn":
-            raise ConfigError(f"rope_type is {rope_type!r}; known are 'default' and 'yarn'")
-        factor = float(raw["factor"]) if raw.get("factor") else 0.0
-        if factor < 1.0:
-            raise ConfigError(f"yarn needs a factor of at least 1, not {raw.get('factor')!r}")
-        declared = raw.get("attention_factor")
+            raise ConfigError(f"{raw.path}rope_type is {shown(rope_type)}; known are 'default' and 'yarn'")
+        if theta == 1:
+            raise ConfigError(f"{raw.path}rope_theta is 1, which yarn cannot stretch")
+        factor = raw.number("factor", least=1.0)
         return Rope(
             theta,
             rotary_dim,
             factor,
-            int(raw.get("original_max_position_embeddings") or self.original_context()),
-            float(raw.get("beta_fast") or 32.0),
-            float(raw.get("beta_slow") or 1.0),
-            float(declared) if declared is not None else (0.1 * math.log(factor) + 1.0 if factor > 1 else 1.0),
+            raw.integer("original_max_position_embeddings", self.original_context()),
+            raw.number("beta_fast", least=1e-3) if raw.get("beta_fast") else 32.0,
+            raw.number("beta_slow", least=1e-3) if raw.get("beta_slow") else 1.0,
+            raw.number("attention_factor", 0.1 * math.log(factor) + 1.0, least=0.0),
         )
 
     def original_context(self) -> int:
-        parameters = self.raw.get("rope_parameters")
-        if isinstance(parameters, dict) and "original_max_position_embeddings" in parameters:
-            return int(parameters["original_max_position_embeddings"])  # pyright: ignore[reportUnknownArgumentType]
-        return self.integer("original_max_position_embeddings", self.integer("max_position_embeddings"))
+        name = "original_max_position_embeddings"
+        beside = self.mapping("rope_parameters")
+        if beside and beside.has(name):
+            return beside.integer(name)
+        return self.integer(name, self.integer("max_position_embeddings"))
 
-    def rope_source(self, kind: str) -> Mapping[str, Any]:
-        parameters: Any = self.raw.get("rope_parameters")
-        if isinstance(parameters, Mapping) and isinstance(parameters.get(kind), Mapping):  # pyright: ignore
-            return parameters[kind]  # pyright: ignore[reportUnknownVariableType]
+    def rope_source(self, kind: str) -> Fields:
+        """The object that describes this kind of layer's rope, empty when none does."""
+        parameters = self.mapping("rope_parameters")
+        nested = parameters.mapping(kind) if parameters else None
+        if nested:
+            return nested
         if kind == SLIDING:
-            sliding: Any = self.raw.get("swa_rope_parameters")
-            return sliding if isinstance(sliding, Mapping) else {}  # pyright: ignore[reportUnknownVariableType]
-        if isinstance(parameters, Mapping) and ("rope_type" in parameters or "rope_theta" in parameters):
-            return parameters  # pyright: ignore[reportUnknownVariableType]
-        scaling: Any = self.raw.get("rope_scaling")
-        if isinstance(scaling, Mapping):
-            return scaling  # pyright: ignore[reportUnknownVariableType]
-        return {} if "rope_theta" in self.raw else {"partial_rotary_factor": 0.5}
+            return self.mapping("swa_rope_parameters") or Fields({}, "swa_rope_parameters.")
+        if parameters and (parameters.has("rope_type") or parameters.has("rope_theta")):
+            return parameters
+        if scaling := self.mapping("rope_scaling"):
+            return scaling
+        return Fields({} if self.has("rope_theta") else {"partial_rotary_factor": 0.5}, "rope_parameters.")
 
     # Fields ------------------------------------------------------------------------------------------------
 
     def per_element_gate(self) -> bool:
-        gating = self.raw.get("gating", True)
-        if isinstance(self.raw.get("gating_types"), list) and self.raw["gating_types"]:
-            gating = self.raw["gating_types"][0]
-        if gating in (True, "per-head", "per_head"):
-            return False
-        if gating in ("per-element", "per_element"):
-            return True
-        raise ConfigError(f"gating is {gating!r}; known are true, 'per-head' and 'per-element'")
+        declared = self.items("gating_types") or [self.get("gating", True)]
+        for gating in declared:
+            if gating not in (True, "per-head", "per_head", "per-element", "per_element"):
+                raise ConfigError(f"gating is {shown(gating)}; known are true, 'per-head' and 'per-element'")
+        return declared[0] in ("per-element", "per_element")
 
     def eos(self) -> tuple[int, ...]:
-        eos = self.raw.get("eos_token_id", [2, 24])
-        ids = eos if isinstance(eos, list) else [eos]  # pyright: ignore[reportUnknownVariableType]
-        if not ids or not all(isinstance(i, int) and i >= 0 for i in ids):  # pyright: ignore
-            raise ConfigError(f"eos_token_id is {eos!r}, not token ids")
-        return tuple(ids)  # pyright: ignore[reportUnknownArgumentType]
+        eos = self.get("eos_token_id", [2, 24])
+        ids = self.items("eos_token_id") if isinstance(eos, list) else [eos]
+        if (isinstance(eos, list) and not eos) or not all(is_integer(i, 0) for i in ids):
+            raise ConfigError(f"eos_token_id is {shown(eos)}, not token ids")
+        return tuple(ids)
 
-    def listed(self, name: str, count: int, default: Any) -> Sequence[Any]:
-        value = self.raw.get(name)
-        if value is None:
+    def each_layer(self, name: str, count: int, default: Any) -> list[Any]:
+        if not self.has(name):
             return [default] * count
-        if not isinstance(value, list) or len(value) != count:  # pyright: ignore[reportUnknownArgumentType]
-            raise ConfigError(f"{name} must list one value for each of the {count} layers")
-        return value  # pyright: ignore[reportUnknownVariableType]
-
-    def integer(self, name: str, default: int | None = None, *, least: int = 1) -> int:
-        value = self.raw.get(name)
-        value = default if value is None else value
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ConfigError(f"{name} is {value!r}, not a whole number of at least {least}")
+        value = self.items(name)
+        if len(value) != count:
+            raise ConfigError(f"{name} lists {len(value)} values for {count} layers")
         return value
-
-    def number(self, name: str, default: float) -> float:
-        value = self.raw.get(name)
-        value = default if value is None else value
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-            raise ConfigError(f"{name} is {value!r}, not a number")
-        return float(value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -89,18 +88,3 @@ def test_a_failing_type_is_an_internal_error_that_tells_nothing(caplog: pytest.L
 
 def test_importing_it_warns_of_nothing() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", "import acp.dispatch"], check=True, timeout=60)
-
-
-def test_a_decision_takes_microseconds() -> None:
-    """The bound is ten times what it takes on an idle machine; the default validator would break it."""
-    made = dispatcher()
-    update = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "word "}}
-    message = {"jsonrpc": "2.0", "method": "session/update", "params": {"sessionId": "s", "update": update}}
-    made.decide(message)
-    rounds = []
-    for _ in range(20):
-        begun = time.perf_counter()
-        for _ in range(50):
-            made.decide(message)
-        rounds.append((time.perf_counter() - begun) / 50)
-    assert min(rounds) < 250e-6

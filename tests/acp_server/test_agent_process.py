@@ -90,20 +90,32 @@ async def test_a_turn_over_stdio_edits_a_real_file(tmp_path: Path) -> None:
         assert await _ends(process) == 0
 
 
-def test_initialize_is_answered_within_half_a_second_of_the_start() -> None:
+def test_initialize_is_answered_before_the_model_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "never.py").write_text(NEVER_READY)
+    command = [sys.executable, "-m", "acp_server", "--backend", "never:open_backend"]
     line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": 1}})
-    times: list[float] = []
-    for _ in range(4):
-        began = time.monotonic()
-        with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write(line.encode() + b"\n")
-            process.stdin.flush()
-            assert b'"protocolVersion":1' in process.stdout.readline()
-            times.append(time.monotonic() - began)
-    # 0.4 s is usual on two busy cores; the margin is for busier ones. A slow import would be slow each time.
-    assert min(times) < 1.0
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(line.encode() + b"\n")
+        process.stdin.flush()
+        assert b'"protocolVersion":1' in process.stdout.readline()
+
+
+NEVER_READY = """
+import anyio
+
+class Never:
+    async def ready(self):
+        await anyio.sleep_forever()
+
+    async def aclose(self):
+        pass
+
+def open_backend(path=None, *, device=None):
+    return Never()
+"""
 
 
 def test_nothing_heavy_is_imported_at_the_start() -> None:
@@ -146,7 +158,7 @@ async def test_cancel_leaves_no_child_even_one_that_ignores_sigterm(tmp_path: Pa
         began = time.monotonic()
         await client.notify("session/cancel", {"sessionId": session})
         assert (await client.response(id))["result"]["stopReason"] == "cancelled"
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 10  # not the time of the command
         assert await _gone(f"sleep {marker}")
 
 
