@@ -41,9 +41,8 @@ def main(runs: int) -> None:
     print(f"{runs} runs, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}")
     for name, found in times.items():
         median = statistics.median(found)
-        print(
-            f"{name:10} median {median * 1000:6.0f} ms   min {min(found) * 1000:6.0f} ms   {median / floor:5.1f} x floor"
-        )
+        ratio = f"{median / floor:5.1f} x floor"
+        print(f"{name:10} median {median * 1000:6.0f} ms   min {min(found) * 1000:6.0f} ms   {ratio}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from laguna_backend.cache import cache_bytes
 from laguna_backend.config import ConfigError, LagunaConfig
@@ -140,6 +142,16 @@ def test_stop_tokens_come_from_the_generation_configuration(tmp_path: Path) -> N
         ({"tie_word_embeddings": True}, "tie_word_embeddings"),
         ({"hidden_act": "gelu"}, "hidden_act"),
         ({"eos_token_id": "end"}, "eos_token_id"),
+        ({"rope_parameters": [YARN]}, "rope_parameters"),
+        ({"rope_parameters": {FULL: "yarn", SLIDING: PLAIN}}, "rope_parameters.full_attention"),
+        ({"rope_parameters": {FULL: YARN | {"beta_fast": "x"}, SLIDING: PLAIN}}, "beta_fast"),
+        ({"mlp_layer_types": ..., "mlp_only_layers": 0}, "mlp_only_layers"),
+        ({"mlp_layer_types": ..., "mlp_only_layers": [40]}, "mlp_only_layers"),
+        ({"mlp_layer_types": ..., "first_k_dense_replace": "one"}, "first_k_dense_replace"),
+        ({"num_hidden_layers": 10**9, "layer_types": ...}, "num_hidden_layers"),
+        ({"torch_dtype": 16}, "torch_dtype"),
+        ({"moe_router_use_sigmoid": False}, "moe_router_use_sigmoid"),
+        ({"gating_types": ["per-head", "both"]}, "gating"),
         ({"rms_norm_eps": None, "moe_routed_scaling_factor": "x"}, "moe_routed_scaling_factor"),
     ],
 )
@@ -148,7 +160,44 @@ def test_a_wrong_configuration_is_refused_by_the_name_of_the_field(changes: dict
         config(**changes)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "null"])
+OPTIONAL = """swa_rope_parameters rope_theta rope_scaling partial_rotary_factor gating_types mlp_only_layers dtype
+first_k_dense_replace decoder_sparse_step moe_router_score_func moe_router_logit_softcapping rms_norm_eps hidden_act
+original_max_position_embeddings norm_topk_prob""".split()
+leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(10**400)
+json_values = st.recursive(
+    leaves | st.lists(leaves, min_size=40, max_size=40),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([FULL, SLIDING, *YARN]), inner),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*XS2, *OPTIONAL]), json_values, min_size=1, max_size=3), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_any_json_is_a_configuration_or_refused_as_one(changes: dict[str, Any], without_kinds: bool) -> None:
+    raw = XS2 | changes
+    if without_kinds and "mlp_layer_types" not in changes:
+        del raw["mlp_layer_types"]
+    try:
+        found = LagunaConfig.from_dict(raw)
+    except ConfigError:
+        return
+    assert len(found.layers) == raw["num_hidden_layers"]
+    assert all(layer.heads % found.kv_heads == 0 for layer in found.layers)
+    assert all(2 <= layer.rope.rotary_dim <= found.head_dim for layer in found.layers)
+
+
+@given(st.dictionaries(st.sampled_from([*YARN, "original_max_position_embeddings"]), json_values, min_size=1))
+@settings(max_examples=200, deadline=None)
+def test_any_json_as_rope_is_a_rope_or_refused_as_one(changes: dict[str, Any]) -> None:
+    try:
+        rope = config(rope_parameters={FULL: YARN | changes, SLIDING: PLAIN}).layers[0].rope
+    except ConfigError:
+        return
+    assert math.isfinite(rope.theta)
+    assert math.isfinite(rope.attention_factor)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "null", "[" * 100_000])
 def test_a_file_that_is_no_configuration_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ConfigError, match=r"config\.json"):
