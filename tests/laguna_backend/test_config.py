@@ -160,9 +160,23 @@ def test_a_wrong_configuration_is_refused_by_the_name_of_the_field(changes: dict
         config(**changes)
 
 
-OPTIONAL = """swa_rope_parameters rope_theta rope_scaling partial_rotary_factor gating_types mlp_only_layers dtype
-first_k_dense_replace decoder_sparse_step moe_router_score_func moe_router_logit_softcapping rms_norm_eps hidden_act
-original_max_position_embeddings norm_topk_prob""".split()
+OPTIONAL = [
+    "swa_rope_parameters",
+    "rope_theta",
+    "rope_scaling",
+    "partial_rotary_factor",
+    "gating_types",
+    "mlp_only_layers",
+    "dtype",
+    "first_k_dense_replace",
+    "decoder_sparse_step",
+    "moe_router_score_func",
+    "moe_router_logit_softcapping",
+    "rms_norm_eps",
+    "hidden_act",
+    "original_max_position_embeddings",
+    "norm_topk_prob",
+]
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(10**400)
 json_values = st.recursive(
     leaves | st.lists(leaves, min_size=40, max_size=40),
