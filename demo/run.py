@@ -27,6 +27,7 @@ Files = dict[str, bytes]
 class Step:
     prompt: str
     tools: tuple[str, ...]
+    answer: str
     expected: Callable[[Files], Files]
 
 
@@ -40,9 +41,9 @@ def renamed(files: Files) -> Files:
 
 
 STEPS = (
-    Step("Where is fmt_price used?", ("grep",), unchanged),
-    Step("Rename fmt_price to format_price in shop/prices.py", ("read", "edit"), renamed),
-    Step("Run python3 -m unittest and tell me if it passes", ("shell",), unchanged),
+    Step("Where is fmt_price used?", ("grep",), "Here are the matches.", unchanged),
+    Step("Rename fmt_price to format_price in shop/prices.py", ("read", "edit"), "Done: 3 replacements.", renamed),
+    Step("Run python3 -m unittest and tell me if it passes", ("shell",), "The command succeeded.", unchanged),
 )
 
 
@@ -69,13 +70,14 @@ def play(step: Step, scratch: Path) -> list[str]:
     problems: list[str] = []
     if done.returncode != 0:
         problems.append(f"exit code {done.returncode}")
-    called = tuple(
-        event["update"]["name"]
-        for event in map(json.loads, log.read_text().splitlines())
-        if event["type"] == "tool_call"
-    )
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    called = tuple(event["update"]["name"] for event in events if event["type"] == "tool_call")
+    chunks = [event["update"]["content"] for event in events if event["type"] == "agent_message_chunk"]
+    answer = "".join(chunk.get("text", "") for chunk in chunks)
     if called != step.tools:
         problems.append(f"called {called}, not {step.tools}")
+    if answer != step.answer:
+        problems.append(f"answered {answer!r}, not {step.answer!r}")
     if files_in(scratch) != step.expected(before):
         problems.append("the files are not what the prompt asked for")
     return problems

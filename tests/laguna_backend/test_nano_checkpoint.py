@@ -1,0 +1,58 @@
+"""The checkpoint that ships: small, complete, in the released layout, and able."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from tokenizers import Tokenizer
+
+from laguna_backend.backend import NANO
+from laguna_backend.config import LagunaConfig
+from laguna_backend.model import Laguna
+from laguna_backend.nano.checkpoint import TEMPLATE
+from laguna_backend.nano.tasks import FAMILIES
+from laguna_backend.nano.train import exact_by_family
+from laguna_backend.nano.vocabulary import nano_tokenizer
+from laguna_backend.weights import load_weights
+
+torch.set_num_threads(1)
+
+MEBIBYTE = 2**20
+
+
+def test_everything_a_checkpoint_has_is_there_and_takes_at_most_eight_megabytes() -> None:
+    names = {path.name for path in NANO.iterdir()}
+    assert {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"} <= names
+    assert {"chat_template.jinja", "model.safetensors", "README.md"} <= names
+    assert sum(path.stat().st_size for path in NANO.iterdir()) <= 8 * MEBIBYTE
+
+
+def test_it_is_a_real_laguna_in_the_released_layout() -> None:
+    config = LagunaConfig.from_directory(NANO)
+    kinds = [layer.window is None for layer in config.layers]
+    assert kinds == [index % 4 == 0 for index in range(len(kinds))]
+    assert config.eos == (2, 24)
+    with safe_open(NANO / "model.safetensors", framework="pt") as file:
+        assert "model.layers.1.mlp.experts.0.gate_proj.weight" in file.keys()  # noqa: SIM118 - a handle
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.bfloat16}  # noqa: SIM118
+
+
+def test_its_tokenizer_and_its_template_are_those_of_the_code() -> None:
+    shipped = Tokenizer.from_file(str(NANO / "tokenizer.json"))
+    assert shipped.get_vocab() == nano_tokenizer().get_vocab()
+    assert (NANO / "chat_template.jinja").read_text(encoding="utf-8") == TEMPLATE
+
+
+@pytest.fixture(scope="module")
+def rates() -> dict[str, float]:
+    config = LagunaConfig.from_directory(NANO)
+    laguna = Laguna(config, load_weights(Path(NANO), config, dtype=torch.float32).weights)
+    return exact_by_family(laguna, nano_tokenizer(), 12, seed=3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_does_most_held_out_tasks_of_every_family(family: str, rates: dict[str, float]) -> None:
+    assert rates[family] >= 0.6
