@@ -1,7 +1,7 @@
 """Attention of a chunk of queries over keys that came before it and those of the chunk itself.
 
 One signature, two ways: `attend_plain` spells out the arithmetic, `attend` is the one that runs. They agree within
-rounding (`tests/laguna_backend/test_attention.py`). A query at position p sees a key at position k iff k <= p and, in a
+rounding (`tests/laguna_backend/test_parts.py`). A query at position p sees a key at position k iff k <= p and, in a
 sliding layer, k > p - window: `window` tokens, itself included.
 """
 

@@ -16,10 +16,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from . import e4m3
 from .config import LagunaConfig
 
 Storage = Literal["float32", "bfloat16", "fp8"]
-E4M3_MAX = 448.0
 
 
 class Store:
@@ -59,20 +59,18 @@ class Store:
             return
         wide = x.float()
         if self.scale is None:
-            scale = (wide.abs().amax(dim=-1, keepdim=True) / E4M3_MAX).clamp_min(1e-12)
+            scale = (wide.abs().amax(dim=-1, keepdim=True) / e4m3.LARGEST).clamp_min(1e-12)
             self.scales[:, rows] = scale
         else:
             scale = self.scale
-        # Clamp first: casts beyond the largest e4m3 value saturate in some torch versions and are NaN in others.
-        quantised = (wide / scale).clamp(-E4M3_MAX, E4M3_MAX).to(torch.float8_e4m3fn)
-        self.rows[:, rows] = quantised.view(torch.uint8)
+        self.rows[:, rows] = e4m3.encode(wide / scale)
 
     def read(self, start: int, end: int, dtype: torch.dtype) -> Tensor:
         """Rows start to end as [KV, end - start, D] in `dtype`."""
         rows = self.rows[:, start:end]
         if self.storage != "fp8":
             return rows.to(dtype)
-        wide = rows.view(torch.float8_e4m3fn).to(torch.float32)
+        wide = e4m3.decode(rows)
         return (wide * (self.scales[:, start:end] if self.scale is None else self.scale)).to(dtype)
 
 
@@ -90,6 +88,7 @@ class KVCache:
         self.config = config
         self.storage: Storage = storage
         self.length = 0
+        self.reached = 0  # layers that hold the chunk of a forward pass which has not gone through all of them
         place = torch.device(device)
         given = scales or {}
         self.stores = [
@@ -105,14 +104,18 @@ class KVCache:
         """Add a chunk's k and v [1, KV, T, D]; give back all that its queries may see, ending with the chunk.
 
         The chunk itself is given back as it was stored, so that a token's logits do not depend on how the prompt was
-        cut. Raises ValueError when the chunk would pass the model's context.
+        cut. Raises ValueError when the chunk would pass the model's context, and when layers come out of order: after
+        a forward pass that failed half-way some rings have lost what the next one needs.
         """
         chunk = k.shape[2]
+        if layer != self.reached:
+            raise ValueError(f"layer {layer} came where layer {self.reached} was due: the cache is broken off")
         if self.length + chunk > self.config.max_context:
             raise ValueError(f"{self.length + chunk} tokens are more than the context of {self.config.max_context}")
         window = self.config.layers[layer].window
         add = self.extend_full if window is None else self.extend_ring
         stores = self.stores[layer]
+        self.reached += 1
         return add(stores[0], k[0])[None], add(stores[1], v[0])[None]
 
     def extend_full(self, store: Store, x: Tensor) -> Tensor:
@@ -152,21 +155,23 @@ class KVCache:
 
     def advance(self, tokens: int) -> None:
         self.length += tokens
+        self.reached = 0
 
     def can_rewind(self, length: int) -> bool:
         """Whether the past can be cut back to `length` tokens without the rings having forgotten what they need.
 
-        A ring that was never overwritten still holds everything; one that was can only stay where it is.
+        A ring that was never overwritten still holds everything; one that was can only stay where it is. After a
+        forward pass that failed half-way there is no going anywhere.
         """
         windows = [spec.window for spec in self.config.layers if spec.window is not None]
-        return 0 <= length <= self.length and (
-            length == self.length or self.length < min(windows, default=self.length + 1)
-        )
+        whole = length == self.length or self.length < min(windows, default=self.length + 1)
+        return not self.reached and 0 <= length <= self.length and whole
 
     def rewind(self, length: int) -> None:
         """Forget the tokens from `length` on. Raises ValueError where `can_rewind` says no."""
         if not self.can_rewind(length):
-            raise ValueError(f"cannot go back from {self.length} to {length} tokens: the window has moved on")
+            why = "a forward pass broke off" if self.reached else "the window has moved on"
+            raise ValueError(f"cannot go back from {self.length} to {length} tokens: {why}")
         self.length = length
 
     def bytes_used(self) -> int:

@@ -25,11 +25,18 @@ def place(device: str | None = None, dtype: str | None = None, *, parameters: in
     Raises ConfigError for a device that is not there or a dtype that is not supported.
     """
     name = device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
-    kind = name.split(":")[0]
-    if kind not in ("cuda", "mps", "cpu"):
-        raise ConfigError(f"device {name!r} is not known; known are cuda, mps and cpu")
-    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
+    kind, _, index = name.partition(":")
+    available = {
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+        "cpu": 1,
+    }
+    if kind not in available or (index and not index.isdecimal()) or name.endswith(":"):
+        raise ConfigError(f"device {name!r} is not known; known are cuda, cuda:N, mps and cpu")
+    if not available[kind]:
         raise ConfigError(f"this machine, or this build of torch, has no {kind}")
+    if int(index or 0) >= available[kind]:
+        raise ConfigError(f"device {name!r} is not there: this machine has {available[kind]} of {kind}")
     if dtype is not None and dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r} is not supported; supported are {', '.join(DTYPES)}")
     if dtype is None:

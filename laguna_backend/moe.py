@@ -1,7 +1,8 @@
 """The sparse feed-forward: a router picks a few experts for each token, and a shared expert sees them all.
 
 `mix_plain` is the definition, a loop over experts. `mix` is what runs: one token goes straight through its experts'
-own weights without a copy; more tokens are sorted by expert first, so that each expert works on one block of rows.
+own weights without a copy; more tokens are sorted by expert first, so that each expert works on one block of rows; on
+CUDA all experts are one grouped product.
 """
 
 from __future__ import annotations
@@ -45,18 +46,57 @@ def mix_plain(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Tensor, down:
 
 
 def mix(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-    """The same as `mix_plain`."""
+    """The same as `mix_plain`, the way that suits the device and the number of rows."""
+    if has_grouped_kernel(gate_up, down):
+        return mix_grouped(x, weights, chosen, gate_up, down)
     if x.shape[0] == 1:
-        out = torch.zeros_like(x)
-        for slot, expert in enumerate(chosen[0].tolist()):
-            out = out + swiglu(x, gate_up[expert], down[expert]) * weights[0, slot]
-        return out
-    top_k = chosen.shape[1]
+        return mix_one(x, weights, chosen, gate_up, down)
+    return mix_sorted(x, weights, chosen, gate_up, down)
+
+
+def mix_one(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    """One row, through views of its experts' weights: nothing is copied."""
+    out = torch.zeros_like(x)
+    for slot, expert in enumerate(chosen[0].tolist()):
+        out = out + swiglu(x, gate_up[expert], down[expert]) * weights[0, slot]
+    return out
+
+
+def mix_sorted(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    """Rows sorted by expert, one product for each expert that was chosen. Differentiable."""
     experts = chosen.reshape(-1)  # [T * top_k]
     order = experts.argsort()
-    rows = order // top_k
+    rows = order // chosen.shape[1]
     counts = torch.bincount(experts, minlength=gate_up.shape[0])
     blocks = x[rows].split(counts.tolist())
     mixed = torch.cat([swiglu(block, gate_up[e], down[e]) for e, block in enumerate(blocks) if block.shape[0]])
     mixed = mixed * weights.reshape(-1)[order, None]
     return torch.zeros_like(x).index_add(0, rows, mixed)
+
+
+def mix_grouped(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    """Rows sorted by expert, one product for all experts. The host never waits to learn who was chosen."""
+    ordered, order = chosen.reshape(-1).sort()  # [T * top_k]
+    rows = order // chosen.shape[1]
+    every = torch.arange(gate_up.shape[0], device=x.device)
+    ends = torch.searchsorted(ordered, every, right=True).to(torch.int32)  # where each expert's rows end
+    gate, up = F.grouped_mm(x[rows], gate_up.transpose(1, 2), offs=ends).chunk(2, dim=-1)
+    mixed = F.grouped_mm(F.silu(gate) * up, down.transpose(1, 2), offs=ends)
+    mixed = mixed * weights.reshape(-1)[order, None]
+    return torch.zeros_like(x).index_add(0, rows, mixed)
+
+
+def has_grouped_kernel(gate_up: Tensor, down: Tensor) -> bool:
+    """Whether `mix_grouped` is one kernel here: bfloat16 on CUDA from Ampere on, rows of whole 16 bytes.
+
+    On a CPU torch loops over the experts inside, which gains 5 to 12 % over `mix_sorted` on large experts and loses
+    as much on small ones.
+    """
+    return (
+        gate_up.is_cuda
+        and gate_up.dtype == torch.bfloat16
+        and gate_up.shape[-1] % 8 == 0
+        and down.shape[-1] % 8 == 0
+        and hasattr(F, "grouped_mm")
+        and torch.cuda.get_device_capability(gate_up.device) >= (8, 0)
+    )

@@ -126,7 +126,13 @@ class _Source:
 
     def cache_scales(self, layers: int) -> dict[tuple[int, str], float]:
         names = {(i, part): f"model.layers.{i}.self_attn.{part}_scale" for i in range(layers) for part in "kv"}
-        return {key: float(self.raw(name).float().reshape(())) for key, name in names.items() if name in self}
+        return {key: self.scale(name) for key, name in names.items() if name in self}
+
+    def scale(self, name: str) -> float:
+        tensor = self.raw(name).float()
+        if tensor.numel() != 1 or not 0 < float(tensor.reshape(())) < float("inf"):
+            raise CheckpointError(f"{name} is {tensor.flatten()[:3].tolist()}, not one positive number")
+        return float(tensor.reshape(()))
 
     def finish(self) -> None:
         if self.left:
@@ -253,4 +259,5 @@ def save_checkpoint(weights: Weights, directory: Path | str, *, dtype: torch.dty
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in released(weights)}
     partial = folder / f"{SINGLE}.part"
     save_file(tensors, partial, metadata={"format": "pt"})
+    partial.chmod(folder.stat().st_mode & 0o666)  # safetensors lets only the owner read; the folder knows better
     return partial.replace(folder / SINGLE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,10 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from laguna_backend.attention import attend, attend_plain
-from laguna_backend.cache import E4M3_MAX, Store
 from laguna_backend.config import ConfigError
 from laguna_backend.device import place
-from laguna_backend.moe import mix, mix_plain, route
+from laguna_backend.moe import mix, mix_grouped, mix_one, mix_plain, mix_sorted, route
 from laguna_backend.sampler import Rule, Sampler
 
 torch.set_num_threads(1)
@@ -30,13 +31,40 @@ def test_attend_agrees_with_the_arithmetic(window: int | None, queries: int, key
     torch.testing.assert_close(attend(q, k, v, window), attend_plain(q, k, v, window), rtol=1e-5, atol=1e-5)
 
 
+def routed(rows: int, score: str = "sigmoid", dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
+    """Everything that `mix` takes, for five experts of which each row gets two."""
+    x = drawn(rows, 16).to(dtype)
+    weights, chosen = route(x, drawn(5, 16, seed=1).to(dtype), drawn(5, seed=2), 2, score=score)
+    return x, weights, chosen, drawn(5, 16, 16, seed=3).to(dtype), drawn(5, 16, 8, seed=4).to(dtype)
+
+
 @pytest.mark.parametrize("rows", [1, 2, 7, 40])
 @pytest.mark.parametrize("score", ["sigmoid", "sqrtsoftplus"])
-def test_mix_agrees_with_the_loop_over_experts(rows: int, score: str) -> None:
-    x = drawn(rows, 16)
-    weights, chosen = route(x, drawn(5, 16, seed=1), drawn(5, seed=2), 2, score=score)
-    experts = drawn(5, 24, 16, seed=3), drawn(5, 16, 12, seed=4)
-    torch.testing.assert_close(mix(x, weights, chosen, *experts), mix_plain(x, weights, chosen, *experts))
+@pytest.mark.parametrize("way", [mix, mix_sorted, mix_grouped])
+def test_every_way_to_mix_agrees_with_the_loop_over_experts(rows: int, score: str, way: Callable[..., Tensor]) -> None:
+    torch.testing.assert_close(way(*routed(rows, score)), mix_plain(*routed(rows, score)))
+
+
+def test_one_row_through_views_agrees_with_the_loop_over_experts() -> None:
+    torch.testing.assert_close(mix_one(*routed(1)), mix_plain(*routed(1)))
+
+
+@pytest.mark.parametrize("rows", [1, 40])
+def test_bfloat16_experts_agree_within_rounding(rows: int) -> None:
+    expected = mix_plain(*routed(rows, dtype=torch.bfloat16))
+    for way in (mix, mix_sorted, mix_grouped):
+        torch.testing.assert_close(way(*routed(rows, dtype=torch.bfloat16)), expected, rtol=0.02, atol=0.05)
+
+
+def test_gradients_of_the_sorted_way_are_those_of_the_loop() -> None:
+    found: list[list[Tensor]] = []
+    for way in (mix_sorted, mix_plain):
+        x, weights, chosen, gate_up, down = routed(40, dtype=torch.float64)
+        leaves = [tensor.clone().requires_grad_() for tensor in (x, weights, gate_up, down)]
+        way(leaves[0], leaves[1], chosen, leaves[2], leaves[3]).square().sum().backward()
+        found.append([leaf.grad for leaf in leaves if leaf.grad is not None])
+    assert len(found[0]) == 4
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_the_bias_chooses_experts_and_does_not_weigh_them() -> None:
@@ -46,22 +74,6 @@ def test_the_bias_chooses_experts_and_does_not_weigh_them() -> None:
     assert set(chosen.flatten().tolist()) == {0, 1}
     scores = (x @ router.T).sigmoid().gather(-1, chosen)
     torch.testing.assert_close(weights, scores / scores.sum(-1, keepdim=True))
-
-
-def test_every_finite_e4m3_value_comes_back_from_the_cache_as_it_is() -> None:
-    values = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn).float()
-    values = values[values.isfinite()]
-    store = Store(1, values.numel(), "fp8", torch.device("cpu"), 1.0)
-    store.reserve(1, 0)
-    store.write(0, values.view(1, 1, -1))
-    assert torch.equal(store.read(0, 1, torch.float32).flatten(), values)
-
-
-def test_values_beyond_e4m3_are_clamped_not_lost() -> None:
-    store = Store(1, 3, "fp8", torch.device("cpu"), 1.0)
-    store.reserve(1, 0)
-    store.write(0, torch.tensor([[[1e9, -1e9, 0.0]]]))
-    assert store.read(0, 1, torch.float32).flatten().tolist() == [E4M3_MAX, -E4M3_MAX, 0.0]
 
 
 logits = st.lists(st.floats(-20, 20, width=32), min_size=2, max_size=12).map(torch.tensor)
@@ -111,6 +123,9 @@ def test_a_device_that_is_not_there_and_float16_are_refused() -> None:
         place("abacus")
     with pytest.raises(ConfigError, match="float16"):
         place("cpu", "float16")
+    for wrong in ("cpu:x", "cpu:1", "cpu:", "cuda:-1"):
+        with pytest.raises(ConfigError, match=wrong):
+            place(wrong)
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="cuda"):
             place("cuda")

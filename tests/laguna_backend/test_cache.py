@@ -1,0 +1,207 @@
+"""The cache against a plain list of everything that was ever written, and its FP8 numbers against torch's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_checkpoint import FULL, SLIDING, tiny_config
+from torch import Tensor
+
+from laguna_backend import e4m3
+from laguna_backend.cache import KVCache, Storage, Store, cache_bytes
+from laguna_backend.config import LagunaConfig
+from laguna_backend.engine import Engine, Stats
+from laguna_backend.model import Dense, Laguna, Sparse, random_weights
+from laguna_backend.sampler import Rule
+
+torch.set_num_threads(1)
+
+HEADS, DIM, CONTEXT = 2, 4, 400
+
+
+def shape(window: int, **changed: Any) -> LagunaConfig:
+    """A full layer and a sliding one."""
+    return LagunaConfig.from_dict(
+        tiny_config(
+            num_hidden_layers=2,
+            layer_types=[FULL, SLIDING],
+            num_attention_heads_per_layer=[2, 4],
+            mlp_layer_types=["dense", "sparse"],
+            num_key_value_heads=HEADS,
+            head_dim=DIM,
+            sliding_window=window,
+            max_position_embeddings=CONTEXT,
+        )
+        | changed
+    )
+
+
+def tokens(start: int, count: int, generation: int = 0) -> tuple[Tensor, Tensor]:
+    """k and v [1, HEADS, count, DIM] that tell position, part and generation."""
+    generator = torch.Generator().manual_seed(1000 * generation + start)
+    return torch.randn(1, HEADS, count, DIM, generator=generator), torch.randn(
+        1, HEADS, count, DIM, generator=generator
+    )
+
+
+def step(cache: KVCache, k: Tensor, v: Tensor) -> list[tuple[Tensor, Tensor]]:
+    seen = [cache.extend(layer, k, v) for layer in range(2)]
+    cache.advance(k.shape[2])
+    return seen
+
+
+moves = st.lists(st.tuples(st.integers(1, 12), st.none() | st.integers(0, 12)), min_size=1, max_size=12)
+
+
+@given(st.integers(1, 9), moves)
+@settings(max_examples=150, deadline=None)
+def test_queries_see_what_was_written_in_order_whatever_the_chunks_and_rewinds(
+    window: int, moves: list[tuple[int, int | None]]
+) -> None:
+    cache = KVCache(shape(window), storage="float32")
+    past_k, past_v = torch.empty(1, HEADS, 0, DIM), torch.empty(1, HEADS, 0, DIM)
+    for generation, (count, back) in enumerate(moves):
+        if back is not None:
+            to = max(cache.length - back, 0)
+            if cache.can_rewind(to):
+                cache.rewind(to)
+                past_k, past_v = past_k[:, :, :to], past_v[:, :, :to]
+            else:
+                with pytest.raises(ValueError, match="the window has moved on"):
+                    cache.rewind(to)
+        k, v = tokens(cache.length, count, generation)
+        past_k, past_v = torch.cat((past_k, k), dim=2), torch.cat((past_v, v), dim=2)
+        full, sliding = step(cache, k, v)
+        assert torch.equal(full[0], past_k)
+        assert torch.equal(full[1], past_v)
+        needed = min(past_k.shape[2], window - 1 + count)  # what the first query of the chunk may see, and the chunk
+        assert sliding[0].shape[2] >= needed
+        assert torch.equal(sliding[0][:, :, -needed:], past_k[:, :, -needed:])
+        assert torch.equal(sliding[1][:, :, -needed:], past_v[:, :, -needed:])
+        assert sliding[0].shape[2] <= max(window - 1, 1) + count
+
+
+@pytest.mark.parametrize("length", [6, 7, 8, 9, 15])
+def test_the_ring_is_right_at_each_side_of_its_edge(length: int) -> None:
+    cache = KVCache(shape(8), storage="float32")
+    k, v = tokens(0, length)
+    for at in range(length):
+        sliding = step(cache, k[:, :, at : at + 1], v[:, :, at : at + 1])[1]
+    assert torch.equal(sliding[0], k[:, :, max(0, length - 8) :])  # pyright: ignore[reportPossiblyUnboundVariable]
+    assert cache.can_rewind(length - 1) is (length < 8)
+
+
+def test_a_full_layer_grows_by_doubling_and_never_past_the_context() -> None:
+    cache = KVCache(shape(8), storage="bfloat16")
+    sizes: list[int] = []
+    for at in range(0, CONTEXT, 50):
+        step(cache, *tokens(at, 50))
+        sizes.append(cache.stores[0][0].capacity)
+    assert sorted(set(sizes)) == [256, CONTEXT]
+    with pytest.raises(ValueError, match="more than the context of 400"):
+        cache.extend(0, *tokens(CONTEXT, 1))
+
+
+@pytest.mark.parametrize(("storage", "size"), [("float32", 4), ("bfloat16", 2), ("fp8", 1)])
+def test_the_bytes_of_a_context_are_those_of_its_numbers(storage: Storage, size: int) -> None:
+    given_scales = {(layer, part): 1.0 for layer in range(2) for part in "kv"}
+    cache = KVCache(shape(8), storage=storage, scales=given_scales)
+    step(cache, *tokens(0, 256))
+    row = 2 * HEADS * DIM * size
+    assert cache.bytes_used() == row * (256 + 7)
+    assert cache_bytes(shape(8), 256, storage) == row * (256 + 8)
+
+
+@pytest.mark.parametrize("scale", [None, 0.25])
+def test_fp8_is_within_half_a_step_of_what_was_written(scale: float | None) -> None:
+    store = Store(HEADS, DIM, "fp8", torch.device("cpu"), scale)
+    store.reserve(50, 0)
+    x = 20 * tokens(0, 50)[0][0]
+    store.write(0, x)
+    unit = scale or x.abs().amax(dim=-1, keepdim=True) / e4m3.LARGEST
+    error = (store.read(0, 50, torch.float32) - x).abs()
+    assert bool((error <= torch.maximum(x.abs() / 16, e4m3.STEP / 2 * torch.as_tensor(unit)) * 1.001).all())
+
+
+def test_scales_of_a_token_do_not_depend_on_its_neighbours() -> None:
+    k, v = tokens(0, 20)
+    k[:, :, 3] *= 1000
+    together = step(KVCache(shape(8), storage="fp8"), k, v)[0][0]
+    alone = KVCache(shape(8), storage="fp8")
+    for at in range(20):
+        found = step(alone, k[:, :, at : at + 1], v[:, :, at : at + 1])[0][0]
+    assert torch.equal(found, together)  # pyright: ignore[reportPossiblyUnboundVariable]
+
+
+class Failing(Laguna):
+    """Fails in its sparse layers, after the sliding layer's ring was written, while `broken`."""
+
+    broken = False
+
+    def feed_forward(self, mlp: Dense | Sparse, x: Tensor) -> Tensor:
+        if self.broken and isinstance(mlp, Sparse):
+            raise RuntimeError("out of memory")
+        return super().feed_forward(mlp, x)
+
+
+def test_after_a_forward_pass_that_failed_half_way_the_next_answer_is_right() -> None:
+    # A layer above the sliding one, and less than a window of new tokens: what the ring lost would be seen.
+    config = LagunaConfig.from_dict(tiny_config(sliding_window=8))
+    laguna = Failing(config, random_weights(config))
+    prompt, more = list(range(70, 90)), list(range(100, 104))
+    expected = list(Engine(laguna, storage="float32").generate(prompt + more, Rule(), max_tokens=8, stats=Stats()))
+    engine = Engine(laguna, storage="float32")
+    list(engine.generate(prompt, Rule(), max_tokens=1, stats=Stats()))
+    laguna.broken = True
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(engine.generate(prompt + more, Rule(), max_tokens=8, stats=Stats()))
+    laguna.broken = False
+    assert list(engine.generate(prompt + more, Rule(), max_tokens=8, stats=Stats())) == expected
+
+
+def test_layers_out_of_order_are_refused() -> None:
+    cache = KVCache(shape(8), storage="float32")
+    cache.extend(0, *tokens(0, 3))
+    with pytest.raises(ValueError, match="layer 0 came where layer 1 was due"):
+        cache.extend(0, *tokens(0, 3))
+    with pytest.raises(ValueError, match="broke off"):
+        cache.rewind(0)
+
+
+# FP8 numbers -----------------------------------------------------------------------------------------------
+
+BYTES = torch.arange(256, dtype=torch.uint8)
+NUMBERS = BYTES[(BYTES & 0x7F) != 0x7F]  # all but the two that are no numbers
+
+
+def test_every_e4m3_number_comes_back_as_it_is_on_both_ways() -> None:
+    values = NUMBERS.view(torch.float8_e4m3fn).float()
+    for decode in (e4m3.decode, e4m3.decode_by_arithmetic):
+        assert torch.equal(decode(NUMBERS), values)
+    for encode in (e4m3.encode, e4m3.encode_by_arithmetic):
+        assert torch.equal(encode(values), NUMBERS)
+
+
+def test_ties_and_their_neighbours_round_as_torch_rounds_them() -> None:
+    values = NUMBERS.view(torch.float8_e4m3fn).float().unique()
+    ties = (values[1:] + values[:-1]) / 2
+    up, down = torch.full_like(ties, float("inf")), torch.full_like(ties, float("-inf"))
+    near = torch.cat((ties, ties.nextafter(up), ties.nextafter(down)))
+    expected = near.to(torch.float8_e4m3fn).float()
+    assert torch.equal(e4m3.decode(e4m3.encode_by_arithmetic(near)), expected)
+
+
+@given(st.lists(st.floats(-448, 448, width=32), min_size=1, max_size=50))
+@settings(max_examples=200, deadline=None)
+def test_any_number_rounds_as_torch_rounds_it(numbers: list[float]) -> None:
+    x = torch.tensor(numbers, dtype=torch.float32)
+    assert torch.equal(e4m3.decode(e4m3.encode_by_arithmetic(x)), x.to(torch.float8_e4m3fn).float())
+
+
+def test_numbers_beyond_the_largest_are_clamped_not_lost() -> None:
+    beyond = torch.tensor([1e9, -1e9, 449.0, float("inf")])
+    assert e4m3.decode(e4m3.encode(beyond)).tolist() == [448.0, -448.0, 448.0, 448.0]
