@@ -7,6 +7,7 @@ with released values or round numbers those bugs hide.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from laguna_backend.cache import KVCache
 from laguna_backend.config import LagunaConfig
-from laguna_backend.model import Laguna
+from laguna_backend.model import Laguna, Sparse
 from laguna_backend.weights import load_weights
 
 with warnings.catch_warnings():
@@ -118,6 +119,47 @@ def relative(ours: Tensor, reference: Tensor) -> float:
 @torch.no_grad()
 def test_logits_agree_within_1e_5(pair: Pair) -> None:
     assert relative(pair.ours.forward(pair.prompt), pair.reference(pair.prompt).logits) < 1e-5
+
+
+@torch.no_grad()
+def test_rows_of_a_batch_and_padding_on_the_right_do_not_touch_each_other(pair: Pair) -> None:
+    batch = torch.cat((pair.prompt, pair.prompt.flip(1)))
+    batch[1, 25:] = 9
+    logits = pair.ours.forward(batch)
+    assert relative(logits[:1], pair.reference(pair.prompt).logits) < 1e-5
+    assert relative(logits[1:, :25], pair.reference(batch[1:, :25]).logits) < 1e-5
+
+
+def test_gradients_are_those_of_transformers(pair: Pair) -> None:
+    """Every released tensor but the router's bias, which only chooses and gets none."""
+    config, target = pair.ours.config, pair.prompt[0, 1:]
+    ours = Laguna(config, load_weights(pair.directory, config, dtype=torch.float32).weights)
+    leaves = [p.requires_grad_() for name, p in ours.weights.named() if not name.endswith("bias")]
+    torch.nn.functional.cross_entropy(ours.forward(pair.prompt[:, :-1])[0], target).backward()
+    reference = LagunaForCausalLM.from_pretrained(pair.directory, dtype=torch.float32)
+    torch.nn.functional.cross_entropy(reference(pair.prompt[:, :-1]).logits[0], target).backward()
+    assert all(leaf.grad is not None for leaf in leaves)
+
+    def norm_of(tensors: Iterable[Tensor | None]) -> float:
+        return float(sum(t.double().square().sum() for t in tensors if t is not None) ** 0.5)
+
+    found = norm_of(leaf.grad for leaf in leaves)
+    expected = norm_of(p.grad for n, p in reference.named_parameters() if not n.endswith("e_score_correction_bias"))
+    assert found == pytest.approx(expected, rel=1e-5)
+    layer = ours.weights.layers[-1]
+    layers: Any = reference.model.layers
+    for mine, their in (
+        (ours.weights.embed, reference.model.embed_tokens.weight),
+        (ours.weights.layers[1].q, layers[1].self_attn.q_proj.weight),
+        (layer.gate, layers[-1].self_attn.g_proj.weight),
+        (layer.k_norm, layers[-1].self_attn.k_norm.weight),
+    ):
+        assert mine.grad is not None
+        assert their.grad is not None
+        assert relative(mine.grad, their.grad) < 1e-4
+    assert isinstance(layer.mlp, Sparse)
+    assert layer.mlp.router.grad is not None
+    assert relative(layer.mlp.router.grad, layers[-1].mlp.gate.weight.grad) < 1e-4
 
 
 @torch.no_grad()

@@ -86,6 +86,41 @@ def test_other_spellings_are_understood(directory: Path) -> None:
         assert torch.equal(tensor, expected[name])
 
 
+def test_experts_fused_as_transformers_holds_them_are_understood(directory: Path) -> None:
+    expected = load(directory)
+    change: dict[str, Tensor | None] = {}
+    for layer in (1, 2):
+        at = f"model.layers.{layer}.mlp.experts"
+        change |= {f"{at}.{e}.{part}_proj.weight": None for e in range(4) for part in ("gate", "up", "down")}
+        change[f"{at}.gate_up_proj"] = expected[f"layers.{layer}.mlp.gate_up"].clone()
+        change[f"{at}.down_proj"] = expected[f"layers.{layer}.mlp.down"].clone()
+    rewrite(directory, change)
+    for name, tensor in load(directory).items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_fused_experts_beside_single_ones_are_left_over(directory: Path) -> None:
+    fused = load(directory)
+    at = "model.layers.1.mlp.experts"
+    twice = {f"{at}.gate_up_proj": fused["layers.1.mlp.gate_up"], f"{at}.down_proj": fused["layers.1.mlp.down"]}
+    rewrite(directory, dict(twice))
+    with pytest.raises(CheckpointError, match="12 tensors have no place"):
+        load(directory)
+
+
+def test_a_checkpoint_may_be_read_by_whoever_may_read_its_folder(directory: Path) -> None:
+    directory.chmod(0o755)
+    path = save_checkpoint(random_weights(CONFIG), directory)
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("scale", [torch.tensor(0.0), torch.tensor(float("nan")), torch.ones(2), -torch.ones(1)])
+def test_a_cache_scale_that_is_none_is_named(directory: Path, scale: Tensor) -> None:
+    rewrite(directory, {"model.layers.1.self_attn.v_scale": scale})
+    with pytest.raises(CheckpointError, match=r"layers\.1\.self_attn\.v_scale"):
+        load(directory)
+
+
 def test_shards_are_found_through_the_index(directory: Path) -> None:
     expected = load(directory)
     shard(directory)
