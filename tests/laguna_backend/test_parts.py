@@ -31,6 +31,24 @@ def test_attend_agrees_with_the_arithmetic(window: int | None, queries: int, key
     torch.testing.assert_close(attend(q, k, v, window), attend_plain(q, k, v, window), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("window", [None, 1, 100, 128, 129, 700])
+@pytest.mark.parametrize(("queries", "keys"), [(129, 129), (300, 300), (300, 700), (513, 600)])
+def test_attention_in_blocks_agrees_with_the_arithmetic(window: int | None, queries: int, keys: int) -> None:
+    q, k, v = drawn(1, 3, queries, 8), drawn(1, 1, keys, 8, seed=1), drawn(1, 1, keys, 8, seed=2)
+    torch.testing.assert_close(attend(q, k, v, window), attend_plain(q, k, v, window), rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_of_attention_in_blocks_are_those_of_the_arithmetic() -> None:
+    found: list[list[Tensor]] = []
+    for way in (attend, attend_plain):
+        leaves = [drawn(2, heads, 300, 8, seed=heads).double().requires_grad_() for heads in (6, 2, 1)]
+        q, k, v = leaves[0], leaves[1], leaves[2].expand(2, 2, 300, 8)
+        way(q, k, v, 50).square().sum().backward()
+        found.append([leaf.grad for leaf in leaves if leaf.grad is not None])
+    assert len(found[0]) == 3
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-6)
+
+
 def routed(rows: int, score: str = "sigmoid", dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
     """Everything that `mix` takes, for five experts of which each row gets two."""
     x = drawn(rows, 16).to(dtype)
