@@ -49,6 +49,10 @@ SMALL_MODEL = 50_000_000
 
 
 def spread(placement: Placement, parameters: int) -> None:
-    """Let torch use as many CPU threads as help this model: one for a small one, else torch's own choice."""
+    """Let torch use as many CPU threads as help this model: one for a small one, else torch's own choice.
+
+    Operations of a few microseconds would spend a second thread's time in waiting for it, and on a busy machine, where
+    a thread that is waited for may not be running, twenty times that.
+    """
     if placement.device.type == "cpu" and parameters < SMALL_MODEL:
         torch.set_num_threads(1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from tokenizers import Tokenizer
 
 from acp_server.model import ModelError, ModelInfo
@@ -22,7 +21,6 @@ from .tokenizer import TokenBytes, load_tokenizer
 from .weights import CheckpointError, load_weights
 
 COMPACT_BELOW = 16_384  # tokens of context: less than this is no place for a long system prompt
-ONE_THREAD_BELOW = 50_000_000  # parameters
 SAMPLE = "def read(path: str) -> bytes:\n    with open(path) as file:  # the whole file\n        return file.read()\n"
 
 
@@ -37,10 +35,6 @@ def load(directory: Path, *, device: str | None = None, storage: Storage | None 
         rule = default_rule(directory)
         placement = place(device, parameters=parameters(config))
         spread(placement, parameters(config))
-        if placement.device.type == "cpu" and parameters(config) < ONE_THREAD_BELOW:
-            # Operations of a few microseconds: threads would spend the time waiting for each other, and on a busy
-            # machine, where a thread that is waited for may not be running, twenty times that.
-            torch.set_num_threads(1)
         loaded = load_weights(directory, config, device=placement.device, dtype=placement.dtype)
     except (ConfigError, CheckpointError, TemplateFailure, ValueError) as error:
         raise ModelError(f"cannot load {directory.name}: {error}") from error
