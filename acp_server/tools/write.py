@@ -40,7 +40,7 @@ async def prepare(context: Context, arguments: dict[str, Any]) -> Action:
     encoding = "utf-8"
     if status is not None:
         if stat.S_ISDIR(status.st_mode):
-            raise ToolProblem(f"{place.shown} is a directory; name a file in it")
+            raise ToolProblem(f"{place.shown} is a directory; use list_directory")
         if place.absolute not in context.seen and stat.S_ISREG(status.st_mode):
             raise ToolProblem(f"{place.shown} exists; read it before overwriting it")
         before = await load_to_change(workspace, place)
