@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .names import Names
+from .names import EXTENSIONS, Names
 from .phrasings import BEFORE, PHRASINGS, phrase
 from .world import World, code_lines, random_files, random_output
 
@@ -211,8 +211,15 @@ def edit(names: Names) -> Task:
         old, new = names.value(), names.value()
     else:
         old, new = names.phrase().rstrip(".!?"), names.phrase().rstrip(".!?")
-    if rng.random() < 0.15 and "_" in old:  # a name that shares most of itself with the old one
-        new = old.rsplit("_", 1)[0] + "_" + names.word()
+    parts = old.split("_")
+    if rng.random() < 0.35 and len(parts) > 1:  # a name that shares most of itself with the old one
+        new = "_".join([*parts[:-1], names.word()] if rng.random() < 0.5 else [names.word(), *parts[1:]])
+    if rng.random() < 0.35 and " " not in old:  # and a file that is called after what is in it
+        ending = rng.choice(("", "", "s", "s", f"_{names.word()}", rng.choice("aeiou")))
+        path = (
+            f"{names.folder()}/" * (rng.random() < 0.7)
+            + f"{rng.choice(parts).strip('-.')}{ending}.{rng.choice(EXTENSIONS)}"
+        )
     if new == old:
         new = old + "_" + names.word()
     spaced = " " in old + new
@@ -261,8 +268,8 @@ FAMILIES: dict[str, tuple[Callable[[Names], Task], float]] = {
     "list": (list_files, 1.2),
     "search": (search, 1.0),
     "create": (create, 1.6),
-    "edit": (edit, 2.2),
-    "run": (run, 2.0),
+    "edit": (edit, 3.0),
+    "run": (run, 2.4),
     "cannot": (cannot, 0.9),
 }
 

@@ -182,5 +182,10 @@ def random_output(rng: random.Random, names: Names) -> str:
     if kind < 0.8:
         seconds = f"{rng.random():.2f}"
         return f"{rng.choice('.F')}{'.' * rng.randint(1, 20)}\n{rng.randint(1, 99)} passed in {seconds}s"
+    if kind < 0.9:
+        name = f"test_{names.word()}"
+        trace = f'Traceback (most recent call last):\n  File "/{names.path()}", line {rng.randint(1, 400)}, in {name}'
+        head = rng.choice((f"ERROR: {names.word()}.{name}", f"FAIL: {name} ({names.word()}.{name})"))
+        return f"{rng.choice('EF')}{'.' * rng.randint(0, 5)}\n{'=' * 70}\n{head}\n{'-' * 70}\n{trace}"
     count, verdict = rng.randint(1, 40), rng.choice(("OK", "FAILED (failures=1)"))
     return f"{'.' * count}\n{'-' * 70}\nRan {count} tests in 0.{rng.randint(0, 999):03d}s\n\n{verdict}"
