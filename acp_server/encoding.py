@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from .action import ToolProblem
 
-_PROBE = 8192
-
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
@@ -32,13 +30,11 @@ def decode(data: bytes, shown: str) -> Decoded:
             return Decoded(data.decode(encoding), encoding)
         except UnicodeDecodeError as error:
             raise ToolProblem(f"{shown} is a binary file") from error
-    if b"\0" in data[:_PROBE]:
+    if b"\0" in data:
         raise ToolProblem(f"{shown} is a binary file")
     try:
         return Decoded(data.decode(), "utf-8")
     except UnicodeDecodeError:
-        if b"\0" in data:
-            raise ToolProblem(f"{shown} is a binary file") from None
         return Decoded(data.decode("latin-1"), "latin-1")
 
 

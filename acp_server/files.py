@@ -64,6 +64,7 @@ def replace(jail: Jail, place: Place, data: bytes, before: Loaded | None) -> Non
     The new file is written beside the old one, flushed to disk and renamed over it; owner, mode and extended
     attributes stay. Raises `ToolProblem`, and then nothing has changed.
     """
+    check_unchanged(jail, place, before)
     with jail.parent(place, create=before is None) as directory:
         name = place.parts[-1]
         temporary = f".acp-{secrets.token_hex(8)}.tmp"

@@ -80,7 +80,8 @@ class Place:
     @property
     def title(self) -> str:
         """For people: names the file really meant when the path goes through a link."""
-        return self.shown if self.shown in (self.relative, self.absolute) else f"{self.shown} → {self.relative}"
+        means = visible(self.relative)
+        return self.shown if self.shown in (means, visible(self.absolute)) else f"{self.shown} → {means}"
 
 
 class Jail:

@@ -40,8 +40,9 @@ def shown_diff(place: Place, old: str | None, new: str) -> Diff:
 
 def changed_line(old: str, new: str) -> int:
     """The first line that differs, from 1."""
-    start, a, _ = _middle(old.splitlines(), new.splitlines())
-    return start + 1 + min(_CONTEXT, len(a), start)
+    start, a, b = _middle(old.splitlines(), new.splitlines())
+    same = next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return start + same + 1
 
 
 def _middle(a: Sequence[str], b: Sequence[str]) -> tuple[int, list[str], list[str]]:

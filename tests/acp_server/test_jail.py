@@ -53,8 +53,8 @@ def test_a_directory_whose_name_begins_like_the_workspace_is_outside(ws: Path) -
 
 @pytest.mark.parametrize("path", ["a\0b", "a\nb", "", "  ", "x" * 5000, "a/" * 2000, "\ud800", "a/" * 300 + "b"])
 def test_what_is_no_path_is_refused_with_words(ws: Path, path: str) -> None:
+    jail = Jail(ws)
     with pytest.raises(ToolProblem) as refused:
-        jail = Jail(ws)
         load(jail, jail.resolve(path))
     assert len(str(refused.value)) < 300
 

@@ -1,0 +1,180 @@
+"""shell: what the model is told, what the user is shown, and that cancelling ends everything in time."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+import pytest
+from toolbench import Bench
+
+from acp.updates import BlockContent, TextBlock, ToolContent
+from acp_server.tools.prefix import allowed_prefix
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def shown(content: tuple[ToolContent, ...]) -> str:
+    (block,) = content
+    assert isinstance(block, BlockContent)
+    assert isinstance(block.block, TextBlock)
+    return block.block.text
+
+
+def commands_with(mark: bytes, pid: str = "[0-9]*") -> list[Path]:
+    """Running processes, by a piece of their command line."""
+    found: list[Path] = []
+    for path in Path("/proc").glob(f"{pid}/cmdline"):
+        with suppress(OSError):
+            if mark in (line := path.read_bytes()) and line:
+                found.append(path)
+    return found
+
+
+async def test_the_result_is_the_exit_code_and_the_output(bench: Bench) -> None:
+    assert await bench.call("shell", cmd="echo hi; echo err >&2; exit 3") == "exit_code: 3\nhi\nerr"
+    assert await bench.call("shell", cmd="true") == "exit_code: 0"
+    assert await bench.call("shell", cmd="kill -9 $$") == "exit_code: -9"
+    assert (await bench.call("shell", cmd="no-such-program")).startswith("exit_code: 127\n")
+    outcome = await bench.outcome("shell", cmd="exit 1")
+    assert not outcome.failed
+    assert outcome.raw_output["exit_code"] == 1
+
+
+async def test_every_command_starts_anew_in_the_workspace(bench: Bench) -> None:
+    assert await bench.call("shell", cmd="cd /; export A=1; pwd") == "exit_code: 0\n/"
+    assert await bench.call("shell", cmd="pwd; echo $A$-; cat") == f"exit_code: 0\n{bench.root}\nhBc"
+
+
+async def test_a_command_out_of_time_has_failed(bench: Bench) -> None:
+    outcome = await bench.outcome("shell", cmd="echo begun; sleep 600", timeout_s=1)
+    assert outcome.text == "timed out after 1 s\nbegun"
+    assert outcome.failed
+
+
+async def test_an_interactive_program_does_not_hang(bench: Bench) -> None:
+    text = await bench.call("shell", cmd="git init -q . && git commit --allow-empty; read x; echo done", timeout_s=20)
+    assert text.endswith("done")
+
+
+async def test_long_output_keeps_both_ends(tmp_path: Path) -> None:
+    text = await Bench(tmp_path, limit=1000).call("shell", cmd="seq 1 100000")
+    assert text.startswith("exit_code: 0\n1\n2\n")
+    assert text.endswith("\n99999\n100000")
+    assert "characters left out …]" in text
+    assert len(text) <= 1000
+
+
+async def test_binary_output_is_made_safe(bench: Bench) -> None:
+    text = await bench.call("shell", cmd=r"printf '\033[2Ja\0b\377\r\n\033]0;x\007'; head -c 2000 /dev/urandom")
+    assert text.startswith("exit_code: 0\na\ufffdb\ufffd\n")
+    text.encode()
+    assert "\x1b" not in text
+    assert "\0" not in text
+
+
+async def test_output_is_shown_while_it_grows(bench: Bench) -> None:
+    await bench.call("shell", cmd="echo first; sleep 0.4; echo '```'; sleep 0.3; echo last")
+    assert shown(bench.reports[0]) == "```console\nfirst\n```"
+    assert shown(bench.reports[-1]).startswith("````console\nfirst\n```")
+
+
+async def test_the_user_sees_the_whole_command(bench: Bench) -> None:
+    command = f"echo {'x' * 1000} \u202e; rm -rf \x1b[8m/ # \u200b"
+    action = await bench.prepare("shell", cmd=command)
+    assert len(action.title) <= 256
+    assert action.title.startswith("`echo x")
+    text = shown(action.content)
+    assert "x" * 1000 + " \\u202e; rm -rf \\x1b[8m/ # \\u200b" in text
+    assert action.permission is not None
+    assert (action.permission.scope, action.permission.always_name) == ("execute", None)
+    simple = await bench.prepare("shell", cmd="pytest -q")
+    assert simple.title == "`pytest -q`"
+    assert simple.permission is not None
+    assert simple.permission.key == "pytest"
+    assert "`pytest`" in (simple.permission.always_name or "")
+
+
+async def test_what_is_no_command_is_refused(bench: Bench) -> None:
+    assert await bench.call("shell", cmd="  ") == "error: cmd is empty"
+    assert await bench.call("shell", cmd="a\0b") == "error: cmd contains a NUL character"
+    assert "too long" in await bench.call("shell", cmd="x" * 1_000_000)
+    assert "not valid" in await bench.call("shell", cmd="echo \ud800")
+    assert "at least 1" in await bench.call("shell", cmd="true", timeout_s=0)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "echo $$ > pid; exec sleep 600",
+        "trap '' TERM INT HUP; echo $$ > pid; while :; do sleep 0.1; done",
+        "setsid bash -c 'echo $$ > pid; exec sleep 600' & wait",
+        "bash -c 'echo $$ > pid; exec cat /dev/zero'",
+    ],
+)
+async def test_cancelling_returns_within_a_second_and_kills_everything(bench: Bench, command: str) -> None:
+    pid = bench.root / "pid"
+    async with anyio.create_task_group() as group:
+
+        async def run() -> None:
+            await bench.outcome("shell", cmd=command)
+
+        group.start_soon(run)
+        with anyio.fail_after(10):
+            while not (pid.exists() and pid.read_text().strip()):  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+        began = time.monotonic()
+        group.cancel_scope.cancel()
+    assert time.monotonic() - began < 1
+    with anyio.fail_after(6):
+        while commands_with(b"", pid.read_text().strip()):  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+
+
+async def test_a_burst_of_processes_is_ended(bench: Bench) -> None:
+    mark = f"600.{os.getpid()}"
+    command = f"for i in $(seq 50); do (setsid sleep {mark} &) ; done; sleep {mark}"
+    outcome = await bench.outcome("shell", cmd=command, timeout_s=1)
+    assert outcome.failed
+    assert not commands_with(mark.encode())
+
+
+@pytest.mark.parametrize(
+    ("command", "prefix"),
+    [
+        ("pytest", "pytest"),
+        ("pytest -q tests/test_a.py::test_b", "pytest"),
+        ("python -m pytest -x", "python -m pytest"),
+        ("python3.11 -m unittest", "python3.11 -m unittest"),
+        ("npm test", "npm test"),
+        ("cargo test --all", "cargo test"),
+        ("git status --short", "git status"),
+        ("grep 'a b' src", "grep"),
+        ("ls", "ls"),
+    ],
+)
+def test_a_plain_command_has_a_prefix(command: str, prefix: str) -> None:
+    assert allowed_prefix(command) == prefix
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "pytest; rm x", "pytest && rm x", "pytest | tee x", "pytest > x", "pytest $(rm x)", "pytest `rm x`", "pytest &",
+        "pytest\nrm x", "PATH=. pytest", "pytest $HOME", "pytest *", "pytest {a,b}", "pytest ~", "pytest \"$(rm x)\"",
+        "python -c 'x'", "python script.py", "sudo pytest", "env pytest", "bash -c pytest", "rm x", "git push",
+        "git -c core.pager=x status", "git diff --output=x", "npm exec x", "npm", "./pytest", "/bin/pytest",
+        "eval pytest",         "find . -delete", "", "   ", "'pytest'", "pytest 'a'b", "pytest \\; rm", "export A=1", "! pytest", "pytest #x",
+        "(pytest)", "pytest <x", "xargs pytest", "time pytest", "pytest\ttest\r", "p\u00fdtest", "pytest 'a\nb'",
+    ],
+)  # fmt: skip
+def test_any_other_command_has_none(command: str) -> None:
+    assert allowed_prefix(command) is None
