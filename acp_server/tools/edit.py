@@ -86,11 +86,13 @@ def check_seen(context: Context, place: Place, before: Loaded, unread: str) -> N
 
 async def change(context: Context, place: Place, data: bytes, before: Loaded | None) -> str:
     """Store, if nothing happened to the file since it was shown to the user. A remark, or ""."""
-    if before is not None and before.unsaved:
-        now = await context.workspace.load(place)
+    workspace = context.workspace
+    if before is not None and workspace.overlay is not None:
+        # The disk is compared in `store`; what was typed in the editor meanwhile shows only here.
+        now = await workspace.load(place)
         if now.digest != before.digest:
             raise ToolProblem(f"{place.shown} changed since it was read; read it again")
-    remark = await context.workspace.store(place, data, before)
+    remark = await workspace.store(place, data, before)
     context.seen[place.absolute] = digest(data)
     return remark
 

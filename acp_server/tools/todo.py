@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 from acp.updates import PlanEntry
 
 from ..action import Action, Outcome, Report, ToolProblem
+from ..wording import visible
 from .spec import Context, Parameter, Tool
 
 MOST_ENTRIES = 100
@@ -66,15 +67,20 @@ def _entry(item: object) -> PlanEntry:
     if isinstance(item, str):
         found = _LINE.fullmatch(item.rstrip())
         if found:
-            return PlanEntry(found["text"][:LONGEST_ENTRY], status=_MARKS[found["mark"]])
-        return PlanEntry(_BULLET.sub("", item, count=1).strip()[:LONGEST_ENTRY])
+            return PlanEntry(_said(found["text"]), status=_MARKS[found["mark"]])
+        if text := _BULLET.sub("", item, count=1).strip():
+            return PlanEntry(_said(text))
     if isinstance(item, Mapping):
         values = cast("Mapping[str, object]", item)
         text = next((values[k] for k in ("content", "text", "title", "task") if k in values), None)
         if isinstance(text, str) and text.strip():
             status = _STATUSES.get(str(values.get("status", "pending")), "pending")
-            return PlanEntry(text.strip()[:LONGEST_ENTRY], status=status)
+            return PlanEntry(_said(text.strip()), status=status)
     raise ToolProblem("an entry of todos must be a line such as `[ ] to do`")
+
+
+def _said(text: str) -> str:
+    return visible(text[:LONGEST_ENTRY], keep="\n\t")
 
 
 TODO = Tool(

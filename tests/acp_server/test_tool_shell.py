@@ -122,6 +122,7 @@ async def test_what_is_no_command_is_refused(bench: Bench) -> None:
 )
 async def test_cancelling_returns_within_a_second_and_kills_everything(bench: Bench, command: str) -> None:
     pid = bench.root / "pid"
+    began = 0.0
     async with anyio.create_task_group() as group:
 
         async def run() -> None:
@@ -172,7 +173,8 @@ def test_a_plain_command_has_a_prefix(command: str, prefix: str) -> None:
         "pytest\nrm x", "PATH=. pytest", "pytest $HOME", "pytest *", "pytest {a,b}", "pytest ~", "pytest \"$(rm x)\"",
         "python -c 'x'", "python script.py", "sudo pytest", "env pytest", "bash -c pytest", "rm x", "git push",
         "git -c core.pager=x status", "git diff --output=x", "npm exec x", "npm", "./pytest", "/bin/pytest",
-        "eval pytest",         "find . -delete", "", "   ", "'pytest'", "pytest 'a'b", "pytest \\; rm", "export A=1", "! pytest", "pytest #x",
+        "eval pytest", "find . -delete", "", "   ",
+        "'pytest'", "pytest 'a'b", "pytest \\; rm", "export A=1", "! pytest", "pytest #x",
         "(pytest)", "pytest <x", "xargs pytest", "time pytest", "pytest\ttest\r", "p\u00fdtest", "pytest 'a\nb'",
     ],
 )  # fmt: skip
