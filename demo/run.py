@@ -43,7 +43,7 @@ def renamed(files: Files) -> Files:
 STEPS = (
     Step("Where is fmt_price used?", ("grep",), "Here are the matches.", unchanged),
     Step("Rename fmt_price to format_price in shop/prices.py", ("read", "edit"), "Done: 3 replacements.", renamed),
-    Step("Run python3 -m unittest and tell me if it passes", ("shell",), "The command succeeded.", unchanged),
+    Step("Run `python3 -m unittest` and tell me if it passes", ("shell",), "The command succeeded.", unchanged),
 )
 
 
