@@ -82,6 +82,7 @@ class Command:
         self._seconds = seconds
         self._over = threading.Event()
         self._stop = threading.Event()
+        self._lock = threading.Lock()
         self._status, status = os.pipe()
         self._wake, self._waker = os.pipe()
         try:
@@ -107,8 +108,9 @@ class Command:
     def stop(self) -> None:
         """Have the command and all it started ended. Returns at once; may be called at any time."""
         self._stop.set()
-        with suppress(OSError):
-            os.write(self._waker, b".")
+        with self._lock:  # so that the descriptor is not closed, and used by somebody else, just now
+            if not self._over.is_set():
+                os.write(self._waker, b".")
 
     def wait(self, seconds: float) -> bool:
         """Block until it is over, but not for longer than this; whether it is."""
@@ -129,11 +131,10 @@ class Command:
             self._supervisor.kill()
             self._supervisor.wait()
             self.ended = _ended(bytes(lines), time.monotonic() - began, timed_out)
-            self._over.set()
-            for fd in (self._status, self._wake):
-                os.close(fd)
-            waker, self._waker = self._waker, -1
-            os.close(waker)
+            with self._lock:
+                for fd in (self._status, self._wake, self._waker):
+                    os.close(fd)
+                self._over.set()
 
     def _listen(self, deadline: float, lines: bytearray) -> bool:
         """Take in output and status until there is no more; whether time ran out."""

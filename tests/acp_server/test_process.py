@@ -146,11 +146,15 @@ def test_a_supervisor_that_cannot_start_the_command_says_so() -> None:
 
 
 def test_no_descriptor_is_left_open() -> None:
-    run("true")
-    before = len(os.listdir("/proc/self/fd"))
-    for _ in range(3):
-        run("echo x")
-    assert len(os.listdir("/proc/self/fd")) == before
+    script = (
+        "import os; from acp_server.process import *\n"
+        "def run():\n"
+        "    command = Command(shell_command('echo x'), cwd='/', env=os.environ, seconds=9)\n"
+        "    assert command.wait(9); command.stop()\n"
+        "    return len(os.listdir('/proc/self/fd'))\n"
+        "assert run() == run() == run()"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
 
 
 def test_output_reads_as_a_terminal_would_leave_it() -> None:
