@@ -181,8 +181,8 @@ class Command:
 
 def _ended(lines: bytes, seconds: float, timed_out: bool) -> Ended:
     code: int | None = None
-    problem = "" if lines else "its supervisor was killed"
-    left = 0
+    problem = ""
+    left = group = 0
     for line in lines.decode("utf-8", "replace").splitlines():
         word, _, rest = line.partition(" ")
         match word:
@@ -192,8 +192,16 @@ def _ended(lines: bytes, seconds: float, timed_out: bool) -> Ended:
                 left = int(rest)
             case "failed":
                 problem = rest
+            case "group":
+                group = int(rest)
             case _:
                 pass
+    if code is None and not problem:
+        # Nobody is left to do it: end at least the command's own group.
+        problem = "its supervisor was killed"
+        if group > 0:
+            with suppress(OSError):
+                os.killpg(group, signal.SIGKILL)
     return Ended(code, seconds, timed_out, problem, left)
 
 

@@ -7,8 +7,9 @@ nothing but the standard library:
 
     supervisor.py STATUS_FD COMMAND ARGUMENT…
 
-On STATUS_FD it writes one line at a time: `exit N` (negative for a signal) when the command has ended,
-`failed TEXT` when it could not be started, `left N` when N of its processes had to be ended.
+On STATUS_FD it writes one line at a time: `group N`, the command's process group, at once; `exit N` (negative
+for a signal) when the command has ended; `failed TEXT` when it could not be started; `left N` when N of its
+processes had to be ended.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Supervisor:
         self._child = os.fork()
         if self._child == 0:
             self._become_command()
+        self._say(f"group {self._child}")
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 1)
         os.dup2(null, 2)

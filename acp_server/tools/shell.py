@@ -83,7 +83,7 @@ async def _run(context: Context, text: str, seconds: int, report: Report) -> Out
 
 
 def _outcome(command: Command, ended: Ended, seconds: int, limit: int) -> Outcome:
-    if ended.problem and ended.code in (None, 127):
+    if ended.problem and ended.code in (None, 127) and not ended.timed_out:
         raise ToolProblem(f"the command could not be run: {ended.problem}")
     output = command.output.text(limit - 80)
     failed = ended.timed_out or ended.code is None

@@ -107,9 +107,10 @@ def test_a_child_that_ends_by_itself_may_still_finish_its_sentence() -> None:
 
 
 def test_a_command_cannot_get_away_by_killing_its_supervisor() -> None:
-    ended, text = run("echo $$; kill -9 $PPID; sleep 600")
+    ended, text = run("echo $$; sleep 600 & echo $!; kill -9 $PPID; sleep 600")
     assert ended.code is None
-    until(lambda: not is_alive(int(text.split()[0])))
+    assert ended.problem == "its supervisor was killed"
+    until(lambda: not any(is_alive(int(pid)) for pid in text.split()))
 
 
 def test_commands_end_when_the_agent_is_killed(tmp_path: Path) -> None:
