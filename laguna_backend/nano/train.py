@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ..config import LagunaConfig
 from ..model import Laguna, Layer, Weights, random_weights
+from ..weights import load_weights
 from .names import Names
 from .optimizer import Muon
 from .tasks import FAMILIES, draw, play
@@ -195,11 +196,17 @@ class Run:
         self.tokenizer = nano_tokenizer()
         raw = {**CONFIG, "vocab_size": self.tokenizer.get_vocab_size()}
         self.config = LagunaConfig.from_dict(raw)
-        self.laguna = Laguna(self.config, initial_weights(self.config, seed))
+        self.laguna = Laguna(self.config, self.first_weights())
         named = [(n, p.requires_grad_()) for n, p in self.laguna.weights.named() if not n.endswith("bias")]
         self.optimizer = Muon(named, matrix_rate=options.matrix_rate, rate=options.rate)
         self.steps, self.tokens, self.seconds = 0, 0, 0.0
         self.loss, self.best = math.nan, -1.0
+
+    def first_weights(self) -> Weights:
+        """A checkpoint's weights with --init, new ones without."""
+        if self.options.init is None:
+            return initial_weights(self.config, self.seed)
+        return load_weights(self.options.init, self.config, dtype=torch.float32).weights
 
     def progress(self) -> float:
         """How much of the run is done, 0 to 1."""
@@ -292,6 +299,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=120.0, help="training time, resumed time included")
     parser.add_argument("--steps", type=int, help="instead of --minutes")
     parser.add_argument("--resume", action="store_true", help="go on from the state in --out")
+    parser.add_argument("--init", type=Path, metavar="DIR", help="begin with a checkpoint's weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=4096, help="tokens a step")
     parser.add_argument("--longest", type=int, default=1600, help="tokens of the longest conversation")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from laguna_backend.backend import NANO
 from laguna_backend.nano.optimizer import orthogonal
 from laguna_backend.nano.train import Run, arguments, main
 
@@ -43,3 +44,10 @@ def test_muon_moves_along_an_orthogonal_matrix() -> None:
     values = torch.linalg.svdvals(orthogonal(matrix))
     assert float(values.min()) > 0.6
     assert float(values.max()) < 1.3
+
+
+def test_a_run_can_begin_with_the_weights_that_ship(tmp_path: Path) -> None:
+    chosen = arguments().parse_args(options(tmp_path, "--steps", "1", "--init", str(NANO))[1:])
+    run = Run(tmp_path, 1, chosen)
+    run.train()
+    assert run.loss < 1  # a new model starts at 6.5
