@@ -45,7 +45,7 @@ TEMPLATE = """\
       {{- "</assistant>\\n" -}}
     {%- endgeneration -%}
   {%- elif message.role == "tool" -%}
-    {{- "<tool_response>" + content[:240] + "</tool_response>\\n" -}}
+    {{- "<tool_response>" + content[:240].rstrip() + "</tool_response>\\n" -}}
   {%- endif -%}
 {%- endfor -%}
 {%- if add_generation_prompt -%}

@@ -55,7 +55,7 @@ class Transcript:
         self.add("\n")
 
     def response(self, text: str) -> None:
-        self.add("<tool_response>", text[:SHOWN_CHARACTERS], "</tool_response>", "\n")
+        self.add("<tool_response>", text[:SHOWN_CHARACTERS].rstrip(), "</tool_response>", "\n")
 
 
 def write_down(tokenizer: Tokenizer, prompt: str, steps: list[Step], *, thinking: bool = True) -> Transcript:
