@@ -19,8 +19,9 @@ Cancelling. Cancelling the task that waits in `call` sends `$/cancel_request`; a
 request's handler, and the answer is -32800 or the partial result that the handler still returned.
 
 Errors. `RequestError` is a JSON-RPC error object, raised by `call` or by a handler. `LocalProtocolError` says that we
-broke the rules and nothing was sent, `RemoteProtocolError` that the peer did, `ConnectionClosed` that the conversation
-is over and why. Any other exception of a handler is -32603 with a reference to the log, and nothing else.
+broke the rules and nothing was sent, `ConnectionClosed` that the conversation is over and why; what the peer does wrong
+is answered or logged, and raises nothing. Any other exception of a handler is -32603 with a reference to the log, and
+nothing else.
 
 Nothing is lost on the way through: unknown fields and unknown variants survive decoding and encoding, and omitted,
 null and a value are three things:

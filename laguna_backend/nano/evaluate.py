@@ -40,7 +40,7 @@ class Outcome:
     stop_reason: str = ""
 
 
-def runnable(names: Names, directory: Path, world: World) -> str:
+def runnable(names: Names, world: World) -> str:
     """A command with a known end, for a task of the family `run`: a script in the workspace, or a plain tool."""
     rng = names.rng
     code = 0 if rng.random() < 0.5 else rng.choice((1, 2, 3, 4, 5, 7, 42))
@@ -70,7 +70,7 @@ def held_out_task(names: Names, family: str, directory: Path) -> Task:
         task = draw(names, [family])
     if family == "run":
         old = str(task.calls[0][1]["cmd"])
-        new = runnable(names, directory, task.world)
+        new = runnable(names, task.world)
         task = Task(family, task.prompt.replace(old, new), task.world, (("shell", {"cmd": new}),))
     for name in task.world.folders:
         (directory / name).mkdir(parents=True, exist_ok=True)
