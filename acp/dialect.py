@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .errors import NegotiationError
+from .errors import ErrorCode, NegotiationError, RequestError
 from .methods import Method
 from .updates import Update
 from .v1 import dialect as v1
+from .v2 import dialect as v2
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,21 @@ class Dialect:
 
 
 V1: Final = Dialect(v1.VERSION, v1.METHODS, v1.encode, v1.decode)
-DIALECTS: Final[Mapping[int, Dialect]] = {V1.version: V1}
-"""What we speak, by version. v2 joins here."""
+V2: Final = Dialect(v2.VERSION, v2.METHODS, v2.encode, v2.decode)
+DIALECTS: Final[Mapping[int, Dialect]] = {V1.version: V1, V2.version: V2}
+"""What we speak, by version."""
 
 
 def negotiate(requested: int, dialects: Mapping[int, Dialect] = DIALECTS) -> Dialect:
-    """The agent's answer to `initialize`: the version asked for, otherwise our latest (v1 initialization)."""
-    return dialects.get(requested) or dialects[max(dialects)]
+    """The agent's answer to `initialize`: the highest version that is not above the one asked for (v2 initialization).
+
+    Raises RequestError -32022 where there is none.
+    """
+    fitting = [version for version in dialects if version <= requested]
+    if not fitting:
+        data = {"requested": requested, "supported": sorted(dialects)}
+        raise RequestError(ErrorCode.UNSUPPORTED_PROTOCOL_VERSION, "Unsupported protocol version", data)
+    return dialects[max(fitting)]
 
 
 def agreed(answered: int, dialects: Mapping[int, Dialect] = DIALECTS) -> Dialect:

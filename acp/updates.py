@@ -6,8 +6,8 @@ wire models and back. Values are frozen; what the vocabulary does not know trave
 
 `extra` is what a value had on the wire beside the words below, `_meta` among it; it is sent on as it came.
 
-In the patch types (`ToolCallUpdate`) a field that is `UNSET` keeps what the receiver has, `None` clears it and a
-value replaces it.
+In the patch types (`Message`, `ToolCallUpdate`, `Terminal`, `SessionInfo`, `Compaction`) a field that is `UNSET` keeps
+what the receiver has, `None` clears it and a value replaces it.
 """
 
 from __future__ import annotations
@@ -74,6 +74,19 @@ class MessageChunk:
     extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as a whole: `content` replaces all that came before under its id; chunks go on from there.
+
+    v1 has no word for it; its dialect says the blocks as chunks.
+    """
+
+    role: Role
+    message_id: str
+    content: tuple[Block, ...] | Unset | None = UNSET
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
 # Tool calls --------------------------------------------------------------------------------------------------
 
 ToolKind = Literal["read", "edit", "delete", "move", "search", "execute", "think", "fetch", "switch_mode", "other"]
@@ -109,6 +122,28 @@ class Diff:
 
 
 @dataclass(frozen=True, slots=True)
+class FileChange:
+    """One file of a `Changes`. `path` is where it is now; `old_path` where a moved or copied one was.
+
+    `operation` is add, delete, modify, move, copy or one we do not know, which `extra` then holds as it came.
+    """
+
+    operation: str
+    path: str = ""
+    old_path: str | None = None
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Changes of files as v2 says them; `patch` shows them, usually as a git patch. v1 has text for it."""
+
+    files: tuple[FileChange, ...]
+    patch: str | None = None
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
 class TerminalRef:
     """A terminal shown in a tool call."""
 
@@ -123,7 +158,7 @@ class OtherContent:
     raw: Mapping[str, Json]
 
 
-ToolContent = BlockContent | Diff | TerminalRef | OtherContent
+ToolContent = BlockContent | Diff | Changes | TerminalRef | OtherContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +195,48 @@ class ToolCallUpdate:
     extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
+@dataclass(frozen=True, slots=True)
+class ToolContentChunk:
+    """One more piece of what a tool call shows. v1 has no word for it."""
+
+    id: str
+    content: ToolContent
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+# Terminals of the agent; v1, whose terminals are the client's, has no word for them -----------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How a command ended: its exit code, or the signal that killed it."""
+
+    code: int | None = None
+    signal: str | None = None
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """A terminal begins or changes. `output` (bytes in base64) replaces all output before it."""
+
+    id: str
+    command: str | Unset | None = UNSET
+    cwd: str | Unset | None = UNSET
+    output: str | Unset | None = UNSET
+    exit: ExitStatus | Unset | None = UNSET
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalChunk:
+    """More output of a terminal: bytes in base64, encoded by themselves."""
+
+    id: str
+    data: str
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
 # Plans, usage ------------------------------------------------------------------------------------------------
 
 
@@ -171,11 +248,24 @@ class PlanEntry:
     extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
+MAIN_PLAN: Final = "plan"
+"""The id of v1's only plan."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole plan; it replaces the one before."""
+    """The whole plan; it replaces the one before under its id."""
 
     entries: tuple[PlanEntry, ...]
+    id: str = MAIN_PLAN
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRemoved:
+    """A plan is gone."""
+
+    id: str
     extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
@@ -188,22 +278,161 @@ class ContextUsage:
     extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
+# What the session offers and is called ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A slash command. `hint` says what may follow its name; None: nothing does."""
+
+    name: str
+    description: str
+    hint: str | None = None
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """All commands there are; they replace those before."""
+
+    commands: tuple[Command, ...]
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class ModeChanged:
+    """The session is in another mode. v2 has no word for it: modes are options there."""
+
+    mode: str
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A value that an option may have. `group` is the heading it stands under: its id and its name."""
+
+    value: str
+    name: str
+    description: str | None = None
+    group: tuple[str, str] | None = None
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigOption:
+    """A setting of the session: one of `choices`, or on and off, whose `value` is then a bool."""
+
+    id: str
+    name: str
+    value: str | bool
+    choices: tuple[Choice, ...] = ()
+    description: str | None = None
+    category: str | None = None
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class OtherOption:
+    """A setting of a kind we do not know, as it is on the wire."""
+
+    raw: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigOptions:
+    """All settings with their values; they replace those before."""
+
+    options: tuple[ConfigOption | OtherOption, ...]
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """The session's title and the time of its last change (RFC 3339)."""
+
+    title: str | Unset | None = UNSET
+    updated_at: str | Unset | None = UNSET
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something to tell the user that is no part of the conversation; it is never replayed."""
+
+    severity: Literal["info", "warning", "error"] | str
+    title: str
+    description: str | None = None
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """The history is being summarised, or was."""
+
+    id: str
+    status: Literal["in_progress", "completed", "failed", "cancelled"] | str
+    summary: tuple[Block, ...] | Unset | None = UNSET
+    error: str | Unset | None = UNSET
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionChunk:
+    """More of a compaction's summary."""
+
+    id: str
+    content: Block
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
 # Turns -------------------------------------------------------------------------------------------------------
 
 TurnStopReason = Literal["end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled", "error"]
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """Something that goes on beside the turn: `type` is terminal, tool_call, subagent or one we do not know.
+
+    `extra` holds the latter as it came.
+    """
+
+    type: str
+    id: str = ""
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+Background = tuple[Work, ...] | None
+"""All that goes on in the background; None: the agent did not say."""
+
+
+@dataclass(frozen=True, slots=True)
 class TurnStarted:
-    """Foreground work begins. v1 has no word for it."""
+    """Foreground work begins, or goes on after `ActionRequired`. v1 has no word for it."""
+
+    background: Background = None
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRequired:
+    """All foreground work waits for the user. v1 has no word for it."""
+
+    background: Background = None
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
 @dataclass(frozen=True, slots=True)
 class TurnEnded:
-    """Foreground work ended. In v1 it is the response of `session/prompt`; in v2 a `state_update` of idle."""
+    """Foreground work ended. In v1 it is the response of `session/prompt`; in v2 a `state_update` of idle.
 
-    stop_reason: TurnStopReason | str
+    `stop_reason` None: the session is idle, which says nothing about a turn.
+    """
+
+    stop_reason: TurnStopReason | str | None
     meta: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    background: Background = None
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,4 +442,26 @@ class Other:
     raw: Mapping[str, Json]
 
 
-Update = MessageChunk | ToolCall | ToolCallUpdate | Plan | ContextUsage | TurnStarted | TurnEnded | Other
+Update = (
+    MessageChunk
+    | Message
+    | ToolCall
+    | ToolCallUpdate
+    | ToolContentChunk
+    | Terminal
+    | TerminalChunk
+    | Plan
+    | PlanRemoved
+    | ContextUsage
+    | Commands
+    | ModeChanged
+    | ConfigOptions
+    | SessionInfo
+    | Notice
+    | Compaction
+    | CompactionChunk
+    | TurnStarted
+    | ActionRequired
+    | TurnEnded
+    | Other
+)

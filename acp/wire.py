@@ -219,7 +219,7 @@ class Wire(BaseModel):
 
     def encode(self) -> dict[str, Json]:
         """The JSON value of this model, with what was omitted left out."""
-        return self.__pydantic_serializer__.to_python(self, by_alias=True, exclude_unset=True)
+        return self.__pydantic_serializer__.to_python(self, by_alias=True, exclude_unset=True, warnings="none")
 
     def given(self, name: str) -> bool:
         """Whether the field was given, be it as null."""

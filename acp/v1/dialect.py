@@ -1,7 +1,8 @@
 """Updates as v1 says them: `encode` and `decode` are inverse for everything that v1 has a word for.
 
-v1 has no word for the beginning and the end of a turn (its response is that of `session/prompt`): they encode to
-nothing. A cancelled tool call is `failed`, a paused one `pending`, and a cancelled entry leaves the plan.
+v1 has no word for the beginning and the end of a turn (its response is that of `session/prompt`), for terminals of the
+agent and for a piece of a tool call's content: they encode to nothing. A cancelled tool call is `failed`, a paused one
+`pending`; a cancelled entry leaves the plan; a whole message is said as chunks, and changes of files as their patch.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from ..methods import Method
+from ..plain import Spelling, hear, say
 from ..updates import (
     UNSET,
     Block,
     BlockContent,
-    ContextUsage,
+    Changes,
     Diff,
     Json,
     Location,
+    Message,
     MessageChunk,
+    ModeChanged,
     Other,
     OtherBlock,
     OtherContent,
@@ -31,8 +35,6 @@ from ..updates import (
     ToolCallUpdate,
     ToolContent,
     ToolStatus,
-    TurnEnded,
-    TurnStarted,
     Update,
 )
 from ..wire import Wire, camel
@@ -43,6 +45,17 @@ METHODS: Final[Mapping[str, Method[Any, Any]]] = {
     method.name: method for method in wire.METHODS if not method.name.startswith(("mcp/", "proxy/"))
 }
 
+SPELLING: Final = Spelling(option="id", group="group", typed=False)
+_BODIES: Final[dict[str, type[Wire]]] = {
+    "session_info_update": wire.SessionInfoUpdateSessionUpdate,
+    "usage_update": wire.UsageUpdateSessionUpdate,
+    "plan_removed": wire.PlanRemovedSessionUpdate,
+    "notice": wire.NoticeSessionUpdate,
+    "compaction_update": wire.CompactionUpdateSessionUpdate,
+    "compaction_summary_chunk": wire.CompactionSummaryChunkSessionUpdate,
+    "available_commands_update": wire.AvailableCommandsUpdateSessionUpdate,
+    "config_option_update": wire.ConfigOptionUpdateSessionUpdate,
+}
 _STATUS: Final[dict[ToolStatus, wire.ToolCallStatus]] = {
     "pending": "pending",
     "in_progress": "in_progress",
@@ -62,7 +75,7 @@ _CHUNKS: Final[dict[Role, type[_Chunk]]] = {
 # Updates → wire ---------------------------------------------------------------------------------------------
 
 
-def encode(update: Update) -> Iterable[wire.SessionUpdate]:
+def encode(update: Update) -> Iterable[Any]:
     """The `session/update` bodies that say `update`: one, or none if v1 has no word for it."""
     match update:
         case MessageChunk():
@@ -74,12 +87,16 @@ def encode(update: Update) -> Iterable[wire.SessionUpdate]:
         case Plan():
             entries = [_encode_entry(entry) for entry in update.entries if entry.status != "cancelled"]
             return (wire.PlanSessionUpdate(entries=entries, **update.extra),)
-        case ContextUsage():
-            return (wire.UsageUpdateSessionUpdate(used=update.used, size=update.size, **update.extra),)
-        case TurnStarted() | TurnEnded():
-            return ()
+        case Message():
+            blocks = update.content if isinstance(update.content, tuple) else ()
+            return tuple(_encode_chunk(MessageChunk(update.role, b, update.message_id, update.extra)) for b in blocks)
+        case ModeChanged():
+            return (wire.CurrentModeUpdateSessionUpdate(current_mode_id=update.mode, **update.extra),)
         case Other():
             return (wire.UnknownSessionUpdate.decode(update.raw),)
+        case _:
+            body = say(update, SPELLING)
+            return () if body is None else (_BODIES[body["sessionUpdate"]].decode(body),)
 
 
 def _encode_chunk(chunk: MessageChunk) -> wire.SessionUpdate:
@@ -151,6 +168,9 @@ def encode_content(content: ToolContent) -> wire.ToolCallContent:
             return wire.DiffToolCallContent(
                 path=content.path, old_text=content.old_text, new_text=content.new_text, **content.extra
             )
+        case Changes():
+            text = content.patch or "\n".join(f"{file.operation} {file.path}" for file in content.files)
+            return wire.ContentToolCallContent(content=wire.TextContentBlock(text=text))
         case TerminalRef():
             return wire.TerminalToolCallContent(terminal_id=content.terminal_id, **content.extra)
         case OtherContent():
@@ -187,11 +207,12 @@ def decode(update: wire.SessionUpdate) -> Update:
         case wire.PlanSessionUpdate():
             entries = tuple(_decode_entry(entry) for entry in update.entries)
             return Plan(entries, extra=_extra(update, "session_update", "entries"))
-        case wire.UsageUpdateSessionUpdate():
-            extra = _extra(update, "session_update", "used", "size")
-            return ContextUsage(update.used, update.size, extra=extra)
+        case wire.CurrentModeUpdateSessionUpdate():
+            return ModeChanged(update.current_mode_id, extra=_extra(update, "session_update", "current_mode_id"))
         case _:
-            return Other(update.encode())
+            raw = update.encode()
+            known = type(update) is not wire.UnknownSessionUpdate
+            return (hear(raw, SPELLING) if known else None) or Other(raw)
 
 
 def _decode_chunk(role: Role, chunk: wire.ContentChunk) -> MessageChunk:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import re
+from itertools import product
+
 from .names import Names
 
 SHOW = """show {f}|show me {f}|open {f}|read {f}|display {f}|print {f}|cat {f}|view {f}|let me see {f}|what is in {f}
@@ -78,6 +81,104 @@ rewrite {f} in go|how many people live in {w}|improve the design of {f}|port {f}
 GREETINGS = "hello|hi|hey|good morning|hello there|hi there|good evening|thanks|thank you|hey there|good day|greetings"
 
 
+# What the tables above say once is said here in bulk: `(a/b/)` stands for any of its alternatives, one of which may be
+# empty. The expansion gives the small model the shape of a request, not a list to remember; what is held out below is
+# taken out of it.
+GRAMMAR: dict[str, str] = {
+    "show": """(show/display/print/output/dump/read/open/view/see) (/the file /the contents of /the content of /the text of ){f}
+(show/give/read) me (/the file /the contents of /the content of /what is in /what is inside /the text in ){f}
+(show/display/print/output/read) (what is in/what is inside/what's in/everything in/all of) (/the file ){f}
+(let me see/let me look at/let me read/I want to see/I want to look at/I want to read) (/the file /the contents of ){f}
+(I need to see/I need to look at/I need to read/can I see/can I look at/can I read) (/the file /the contents of ){f}
+(have a look at/take a look at/look at/give me a look at) (/the file /the contents of /what is in ){f}
+(let me see/I want to see/I need to see/can I see/I want to know/tell me) (what is in/what is inside/what's in) (/the file ){f}
+(what is/what's) (in/inside) (/the file ){f}|what (does/is it that) the file {f} contain|what are the contents of (/the file ){f}""",
+    "list": """(list/show/show me/give me/print/display) (the/all/all the) files (in/of) (/the folder /the directory ){d}
+(list/show/show me/give me/print/display) (everything/what is/all that is) in the (folder/directory) {d}
+(list/show/show me/give me/print/display) (the contents/the content) of the (folder/directory) {d}
+(list/show/show me/open/print/display/look into/look at/let me see) the (folder/directory) {d}
+(list/show/show me/open/print/display/look into/look at/let me see) the {d} (folder/directory)
+(what/which) files (are in/are there in/are inside/do we have in) (/the folder /the directory ){d}
+(what/which) files does (/the folder /the directory ){d} (have/contain)|what does the (folder/directory) {d} (have/contain)
+what is (in/inside) the (folder/directory) {d}|what is (in/inside) the {d} (folder/directory)
+(list/show/show me) (what is/everything) in the {d} (folder/directory)|ls (/the folder /the directory ){d}""",
+    "list_root": """(list/show/show me/give me/print/display) (the/all/all the/my) files (/here/in here/of the project/in the workspace)
+(list/show/show me/print/display) (the/this) (folder/directory/project/workspace)
+(list/show/show me) (everything/what is) (here/in here/in this folder/in this directory/in the project/in the workspace)
+(what/which) files (are/are there/do I have/do we have) (here/in here/in this folder/in the project/in the workspace)
+what is (here/in here/in the current folder/in this project/in the project folder/in my workspace)""",
+    "search": """(search/look/grep/search the code/search the project/look in the code) for (/the text /the string /the word /the name ){s}
+(find/locate/show/show me/list) (every/all/each/any/all uses of/every use of/all mentions of/all occurrences of/usages of) {s}
+(find/locate/show/show me/list) (every/all) {s} (in the code/in the project/in the files)
+(find/locate/show/show me/tell me) where {s} is (used/defined/mentioned/found)
+where (is/do we have/can I find/do I find) {s} (/in the code/in the project/in the files)
+where is {s} (used/defined/mentioned) (/in the code/in the project)
+(which/what) (files/file) (use/uses/contain/contains/mention/mentions/define/defines/have/has) {s}
+in (which/what) (files/file) is {s} (/used/defined/mentioned)|in (which/what) files do we (use/define/have/mention) {s}
+(grep/search) (the code/the project/all files/the files/everything/the workspace) for (/the text /the string ){s}
+(find/search/locate) (/the text /the string /the name /the word ){s} (in the code/in the project/in all files)
+who (uses/calls/defines/mentions) {s}|is {s} (used/defined/mentioned) (anywhere/somewhere/in the code/in the project)
+does (anything/any file/some file/the code) (use/mention/contain) {s}""",
+    "create": """(create/make/add/write/generate) (a/the/a new) file {f} (with/containing/that says/that contains) (/the text /the content ){t}
+(create/make/add/write/generate) (a/a new) file (called/named) {f} (with/containing/that says/that contains) (/the text /the content ){t}
+(create/make/add/generate) {f} (with/containing/that says/that contains) (/the text /the content ){t}
+(write/save/put/store) (/the text /the content /the line ){t} (to/in/into) (/the file /a new file /a file called /a file named ){f}
+(create/make/add) (/the file /a file /a new file ){f} (with {t} in it/and write {t} in it/and put {t} in it/and write {t} into it)
+(create/make/add) a (/new )file (called/named) {f} (with {t} in it/and write {t} in it/and put {t} in it)
+I (need/want) a (/new )file {f} (with/containing/that says) (/the text ){t}""",
+    "edit": """(replace/substitute/swap) (/every /all /the text /the word /the value /the name ){a} (with/by) {b} in (/the file ){f}
+(rename/change/turn) (/every /all /the text /the word /the value /the name ){a} (to/into) {b} in (/the file ){f}
+(rename/change) (/the function /the variable /the class /the method /the constant /the key ){a} (to/into) {b} in (/the file ){f}
+in (/the file ){f}(/,) (replace/substitute) (/every /all /the text /the word /the value /the name ){a} (with/by) {b}
+in (/the file ){f}(/,) (rename/change/turn) (/every /all /the text /the word /the value /the name ){a} (to/into) {b}
+in (/the file ){f}(/,) (rename/change) (the function/the variable/the class/the method/the key) {a} (to/into) {b}
+(replace/substitute) (/every /all /the text /the word /the value ){a} in (/the file ){f} (with/by) {b}
+(rename/change) (/every /all /the function /the variable /the class /the value ){a} in (/the file ){f} (to/into) {b}
+(open/edit/update/go to) (/the file ){f} and (replace/substitute) (/every /all /the text ){a} (with/by) {b}
+(open/edit/update/go to) (/the file ){f} and (rename/change) (/every /all /the function /the text ){a} (to/into) {b}
+(edit/update/change) (/the file ){f}: (replace/substitute) (/every /all /the text ){a} (with/by) {b}
+(edit/update/change) (/the file ){f}: (rename/change) (/every /all /the text ){a} (to/into) {b}
+(in/edit/update) {f}(/,/:) (/every /all ){a} should (be/become/be called/be named) {b}
+(/every /all /the name ){a} in {f} should (be/become/be called/be named) {b}""",
+    "run": """(run/execute/start/call/try) (/the command /the shell command /this /this command ){c}
+(run/execute/start/call/try) (this/this command/the following/the following command/the command): {c}
+(run/execute/start/call/try) (/the command /the shell command ){c} (for me/now/in the shell/in the workspace/here/once)
+(run/execute/start/call/try) (/the command /this command ){c} and (tell me/report/show me/give me) (the result/the output/the exit code/what it prints)
+(run/execute/start/call/try) (/the command /this command ){c} and (tell me/report/see/check/show me) (if it works/if it passes/whether it works/whether it passes)
+(run/execute/start/call/try) (/the command /this command ){c} and (tell me/report/see/check/show me) (if it succeeds/what happens/what it says/how it goes)
+(run/execute/start/call/try) (/the command ){c} and (report/report back/check it/wait for it/tell me more)
+(use/open) the shell (to run/to execute/and run/and execute) (/the command ){c}
+what (does/will) (/the command ){c} (print/say/do/output/return/give)
+what is the (result/output/exit code/exit status) of (/the command /running ){c}
+what happens if (I run/you run/we run/I execute) {c}|(does/will) (/the command ){c} (work/pass/succeed/run/fail)
+(check/see/test/tell me/find out) (if/whether/that) (/the command ){c} (works/passes/succeeds/runs/still works/fails)
+I (want/need) you to (run/execute/try) (/the command ){c}|I (want/need) the (output/result) of {c}
+(show/give) me the (output/result/exit code) of (/the command ){c}""",
+    "run_tests": """(run/execute/start) (the/all/all the/my/its/our/all my) (tests/unit tests)
+(run/execute/start) (the/my/our/the whole) test suite|do (the/all/all the/our/my unit/the unit) tests (pass/work/run)
+(check/see/tell me) (if/whether) (the/all/my/our/its) tests (pass/work)|(test it/test this/test my code/test the project)
+(run/execute) (the/my/all/our) tests and (tell me if they pass/report/tell me the result/check if they pass)""",
+    "cannot": """(write/compose/make/give me) (a/me a/an) (poem/essay/song/story/letter/mail/joke/speech) (/about {w}/for {w})
+(who is/who was/who are/where is the city of/when was/how old is/how big is/how far is/why is) (/the president of /the king of ){w} (born/today)
+(who is/who was) (the president of/the king of/the author of) {w}|who (made/wrote/won/invented/owns) {w}|who {w}
+what is the (weather/capital/price/meaning/purpose/history/population/colour) (of/in) {w}|what is (love/{w} plus {d}/{d} times {d})
+(explain/describe/review/rate/judge/improve/optimize/refactor/document/summarize/clean up/simplify) (the file /the code in /the design of ){f}
+(explain/describe/rate/judge/refactor/document/simplify/clean up/debug/test/fix) {f}
+(explain/describe) (/to me ){w}|(explain/describe) {f} (in short/in detail/for me)
+(translate/port/convert/rewrite) {f} (to/into/in) (french/german/rust/java/english/spanish/{w})
+(add/write/make) (tests/documentation/comments/a test/types/a feature) for {f}|(fix/find) (the bug/a bug/all bugs/the mistakes) in {f}
+(book/order/buy/sell/find) (me /)(a flight/a hotel/a pizza/a ticket/a car/flowers) (to {w}/for {w}/)
+(draw/paint/design/build/make) (a/me a/me an) (picture/logo/website/image/map/game/plan) (of/for/about) {w}
+(tell me/do you know/give me) (a joke/a story/something/more/the news) about {w}|(sing/dance/cook/play/paint) (for me/something/{w})
+(how/why) (do/does/did/can) (I/you/he/they/{w}) (work/cook/{w}/sleep/{w} it)|what (time/day/year) is it (in {w}/now/there)
+(implement/design/invent/build) (a/an/the) {w} (for {w}/in {f}/that sorts {w}/engine/parser)
+(make/get) {f} (better/faster/smaller/nicer/shorter)|{w} it|{w} me|{w} {w}|{w} for {w}|{w} this {w}|do {w}|how {w} is {w}""",
+    "hello": """(hello/hi/hey/greetings/good morning/good evening/good day/thanks/thank you)(/,) (hello/hi/there/hello there/laguna/friend)
+(hello/hi/hey/greetings/thanks)(/,) (good morning/good evening/good day/how are you/my friend/you there/again)
+(good morning/good evening/good day)(/,) (hello/hi/to you/my friend/laguna/thank you)|thanks a lot|thank you (very much/so much)""",
+}
+
+
 # Kept from training: none of these is a training phrasing, but each of their words occurs in the training phrasings of
 # its kind. A model that learnt its whole English from this file knows no others.
 HELD_OUT: dict[str, str] = {
@@ -145,19 +246,30 @@ AFTER = ("", "", "", "", "", "", " please", ", please", " for me", " now", ", th
 class Phrasings:
     """The phrasings of one kind of request: those for training, and others for evaluation."""
 
-    def __init__(self, training: str, held_out: str) -> None:
-        self.training, self.held_out = forms(training), forms(held_out)
+    def __init__(self, written: str, grammar: str, held_out: str) -> None:
+        self.written, self.held_out = forms(written), forms(held_out)
+        self.rows = [sorted(row - set(self.held_out)) for row in expanded(grammar)]
+        self.training = sorted({*self.written, *(form for row in self.rows for form in row)})
 
     def draw(self, names: Names) -> str:
-        return names.rng.choice(self.held_out if names.held_out else self.training)
+        if names.held_out:
+            return names.rng.choice(self.held_out)
+        return names.rng.choice(self.written if names.rng.random() < 0.4 else names.rng.choice(self.rows))
 
 
 def forms(table: str) -> list[str]:
     return [form.strip() for row in table.splitlines() for form in row.split("|")]
 
 
+def expanded(grammar: str) -> list[set[str]]:
+    """What each rule of `grammar` can say."""
+    rules = [re.split(r"[()]", rule) for rule in forms(grammar)]
+    choices = [[part.split("/") if odd % 2 else [part] for odd, part in enumerate(rule)] for rule in rules]
+    return [{" ".join("".join(parts).split()) for parts in product(*choice)} for choice in choices]
+
+
 PHRASINGS = {
-    name: Phrasings(table, HELD_OUT[name])
+    name: Phrasings(table, GRAMMAR[name], HELD_OUT[name])
     for name, table in {
         "show": SHOW,
         "list": LIST,

@@ -7,6 +7,7 @@ world and writes the conversation. Paths are given to the tools as the user spel
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -183,7 +184,7 @@ def search(names: Names) -> Task:
 
 def create(names: Names) -> Task:
     rng, files, path = names.rng, surroundings(names), names.path()
-    text = names.phrase() if rng.random() < 0.75 else code_lines(names, 1)[0].strip() or names.identifier()
+    text = names.phrase() if rng.random() < (0.75 if names.held_out else 0.6) else code_lines(names, 1)[0].strip() or names.identifier()
     marks = [mark for mark in ("`", '"', "'") if mark not in text]
     mark = rng.choice(marks)
     bare = rng.random() < 0.2 and not set(text) - set("abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
@@ -205,20 +206,20 @@ def create(names: Names) -> Task:
 def edit(names: Names) -> Task:
     rng, files, path = names.rng, surroundings(names), names.path()
     kind = rng.random()
-    if kind < 0.75:
+    if kind < (0.75 if names.held_out else 0.65):
         old, new = names.identifier(), names.identifier()
-    elif kind < 0.88:
+    elif kind < (0.88 if names.held_out else 0.78):
         old, new = names.value(), names.value()
     else:
         old, new = names.phrase().rstrip(".!?"), names.phrase().rstrip(".!?")
-    parts = old.split("_")
-    if rng.random() < 0.35 and len(parts) > 1:  # a name that shares most of itself with the old one
-        new = "_".join([*parts[:-1], names.word()] if rng.random() < 0.5 else [names.word(), *parts[1:]])
+    parts = PART.findall(old) or [old]
+    if rng.random() < (0.3 if names.held_out else 0.45) and len(parts) > 1:
+        new = sibling(names, old)
     if rng.random() < 0.35 and " " not in old:  # and a file that is called after what is in it
         ending = rng.choice(("", "", "s", "s", f"_{names.word()}", rng.choice("aeiou")))
         path = (
             f"{names.folder()}/" * (rng.random() < 0.7)
-            + f"{rng.choice(parts).strip('-.')}{ending}.{rng.choice(EXTENSIONS)}"
+            + f"{rng.choice(parts)}{ending}.{rng.choice(EXTENSIONS)}"
         )
     if new == old:
         new = old + "_" + names.word()
@@ -232,6 +233,24 @@ def edit(names: Names) -> Task:
     world = World(files, rejects=rng.random() < 0.05)
     arguments: dict[str, object] = {"path": path, "old_string": old, "new_string": new, "replace_all": True}
     return Task("edit", phrase(names, "edit", **slots), world, (("read", {"path": path}), ("edit", arguments)))
+
+
+def sibling(names: Names, name: str) -> str:
+    """A name or text that shares most of itself with `name`: one part is another, or is taken away, or comes to it."""
+    rng, parts = names.rng, list(PART.finditer(name))
+    part = rng.choice((parts[0], parts[-1], rng.choice(parts)))
+    before, after, word = name[: part.start()], name[part.end() :], names.word()
+    if part[0].isupper() and rng.random() < 0.6:
+        word = word.upper()
+    elif part[0][0].isupper() and rng.random() < 0.8:
+        word = word.capitalize()
+    kind = rng.random()
+    if kind < 0.15:
+        return (before + after).strip(" _-") or word
+    if kind < 0.35:
+        mark = next((char for char in " _-" if char in name), "_")
+        return rng.choice((f"{name}{mark}{word}", f"{word}{mark}{name}"))
+    return before + word + after
 
 
 def run(names: Names) -> Task:
@@ -262,6 +281,9 @@ def cannot(names: Names) -> Task:
 COMMAND_WORDS = {
     word for name, table in PHRASINGS.items() if name != "cannot" for form in table.training for word in form.split()
 }
+
+PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+"""A part of a name: `parse`, `Config`, `READY`, `2`."""
 
 FAMILIES: dict[str, tuple[Callable[[Names], Task], float]] = {
     "show": (show, 1.0),

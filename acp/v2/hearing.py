@@ -1,0 +1,172 @@
+"""The bodies of version 2's `session/update`, as JSON → updates: the inverse of `saying`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from ..plain import Object, hear_block, hear_blocks, rest, when_given
+from ..updates import (
+    UNSET,
+    ActionRequired,
+    Background,
+    BlockContent,
+    Changes,
+    ExitStatus,
+    FileChange,
+    Json,
+    Location,
+    Message,
+    MessageChunk,
+    Other,
+    OtherContent,
+    Plan,
+    PlanEntry,
+    Terminal,
+    TerminalChunk,
+    TerminalRef,
+    ToolCallUpdate,
+    ToolContent,
+    ToolContentChunk,
+    TurnEnded,
+    TurnStarted,
+    Update,
+    Work,
+)
+from .saying import ROLES, WORK_ID, say_content
+
+
+def hear_own(raw: Mapping[str, Json]) -> Update | None:
+    match raw["sessionUpdate"]:
+        case "user_message_chunk" | "agent_message_chunk" | "agent_thought_chunk" as tag:
+            role = ROLES[tag.removesuffix("_chunk")]
+            extra = rest(raw, "messageId", "content")
+            return MessageChunk(role, hear_block(raw["content"]), raw["messageId"], extra=extra)
+        case "user_message" | "agent_message" | "agent_thought" as tag:
+            content = when_given(raw, "content", hear_blocks)
+            return Message(ROLES[tag], raw["messageId"], content, extra=rest(raw, "messageId", "content"))
+        case "tool_call_update":
+            return hear_call(raw)
+        case "tool_call_content_chunk":
+            extra = rest(raw, "toolCallId", "content")
+            return ToolContentChunk(raw["toolCallId"], _hear_content(raw["content"]), extra=extra)
+        case "terminal_update":
+            return _hear_terminal(raw)
+        case "terminal_output_chunk":
+            return TerminalChunk(raw["terminalId"], raw["data"], extra=rest(raw, "terminalId", "data"))
+        case "plan_update":
+            return _hear_plan(raw)
+        case "state_update":
+            return _hear_state(raw)
+        case _:
+            return None
+
+
+def hear_call(raw: Mapping[str, Json]) -> ToolCallUpdate:
+    """A tool call's change, from an update or from the subject of a permission request."""
+    get = raw.get
+    return ToolCallUpdate(
+        id=raw["toolCallId"],
+        title=get("title", UNSET),
+        kind=get("kind", UNSET),
+        status=get("status", UNSET),
+        content=when_given(raw, "content", lambda items: tuple(_hear_content(item) for item in items)),
+        locations=when_given(raw, "locations", lambda items: tuple(_hear_location(item) for item in items)),
+        raw_input=get("rawInput", UNSET),
+        raw_output=get("rawOutput", UNSET),
+        name=get("name", UNSET),
+        meta=get("_meta"),
+        extra=rest(raw, *_CALL_FIELDS, *(["_meta"] if get("_meta") is not None else [])),
+    )
+
+
+def _hear_content(raw: Mapping[str, Json]) -> ToolContent:
+    heard: ToolContent | None = None
+    match raw.get("type"):
+        case "content":
+            heard = BlockContent(hear_block(raw["content"]), extra=rest(raw, "type", "content"))
+        case "diff":
+            patch: Object = raw.get("patch") or {}
+            text = patch.get("text") if patch.get("format") == "git_patch" else None
+            files = tuple(_hear_change(item) for item in raw["changes"])
+            extra = rest(raw, "type", "changes", *(["patch"] if text is not None else []))
+            heard = Changes(files, text, extra=extra)
+        case "terminal":
+            heard = TerminalRef(raw["terminalId"], extra=rest(raw, "type", "terminalId"))
+        case _:
+            pass
+    # A patch with a `_meta` of its own, say, is kept as it came.
+    return heard if heard is not None and say_content(heard) == raw else OtherContent(raw)
+
+
+def _hear_change(raw: Mapping[str, Json]) -> FileChange:
+    extra = rest(raw, "operation", "path", *(["oldPath"] if raw.get("oldPath") is not None else []))
+    return FileChange(raw["operation"], raw.get("path", ""), raw.get("oldPath"), extra=extra)
+
+
+def _hear_location(raw: Mapping[str, Json]) -> Location:
+    extra = rest(raw, "path", *(["line"] if raw.get("line") is not None else []))
+    return Location(raw["path"], raw.get("line"), extra=extra)
+
+
+def _hear_terminal(raw: Mapping[str, Json]) -> Update:
+    def hear_exit(exit: Mapping[str, Json]) -> ExitStatus:
+        spoken = [name for name in ("exitCode", "signal") if exit.get(name) is not None]
+        return ExitStatus(exit.get("exitCode"), exit.get("signal"), extra=rest(exit, *spoken))
+
+    output: Json = when_given(raw, "output", lambda snapshot: snapshot["data"])
+    if isinstance(output, str) and raw["output"].keys() != {"data"}:
+        return Other(raw)  # a `_meta` of its own, say
+    exit = when_given(raw, "exitStatus", hear_exit)
+    extra = rest(raw, "terminalId", "command", "cwd", "output", "exitStatus")
+    return Terminal(
+        raw["terminalId"], raw.get("command", UNSET), raw.get("cwd", UNSET), output, exit, extra=extra
+    )  # fmt: skip
+
+
+def _hear_plan(raw: Mapping[str, Json]) -> Plan | None:
+    plan = raw["plan"]
+    if plan.get("type") != "items" or plan.keys() != {"type", "planId", "entries"}:
+        return None
+    entries = tuple(
+        PlanEntry(e["content"], e["priority"], e["status"], extra=rest(e, "content", "priority", "status"))
+        for e in plan["entries"]
+    )
+    return Plan(entries, plan["planId"], extra=rest(raw, "plan"))
+
+
+def _hear_state(raw: Mapping[str, Json]) -> Update | None:
+    spoken = ["state"]
+    background: Background = None
+    if raw.get("background") is not None:
+        background = tuple(_hear_work(item) for item in raw["background"])
+        spoken.append("background")
+    match raw["state"]:
+        case "running":
+            return TurnStarted(background, extra=rest(raw, *spoken))
+        case "requires_action":
+            return ActionRequired(background, extra=rest(raw, *spoken))
+        case "idle":
+            meta: Object = raw.get("_meta") or {}
+            spoken += ["_meta"] * bool(meta) + ["stopReason"] * (raw.get("stopReason") is not None)
+            return TurnEnded(raw.get("stopReason"), meta, background, extra=rest(raw, *spoken))
+        case _:
+            return None
+
+
+def _hear_work(raw: Mapping[str, Json]) -> Work:
+    key = WORK_ID.get(raw["type"])
+    return Work(raw["type"], raw[key] if key else "", extra=rest(raw, "type", *([key] if key else [])))
+
+
+_CALL_FIELDS: Final = (
+    "toolCallId",
+    "title",
+    "kind",
+    "status",
+    "content",
+    "locations",
+    "rawInput",
+    "rawOutput",
+    "name",
+)
