@@ -105,6 +105,16 @@ class Connection:
         self._answering.handlers.update({name: handler for name, (_, handler) in handlers.by_name.items()})
         self._peer.open(handlers.methods(), calls)
 
+    def reopen(self, handlers: Handlers, calls: Iterable[Method[Any, Any]] = ()) -> None:
+        """Handle these methods instead of all before, and let us call those and no others.
+
+        For a conversation whose methods are agreed on at its beginning. Requests that run go on.
+        """
+        self._any_call = False
+        self._answering.handlers.clear()
+        self._peer.close()
+        self.open(handlers, calls)
+
     # Life ------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:

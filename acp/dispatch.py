@@ -49,6 +49,11 @@ class Dispatcher:
             self.methods[method.name] = method
             self._notes[method.name] = _note(method)
 
+    def close(self) -> None:
+        """Let the peer call nothing."""
+        self.methods.clear()
+        self._notes.clear()
+
     def decide(self, message: dict[str, Json]) -> Noted:
         """The call that a request or notification asks for. Raises RequestError: -32601, -32602."""
         noted: list[Noted] = []

@@ -95,6 +95,11 @@ class Peer:
         self._dispatcher.open(incoming)
         self._outgoing.update({method.name: method for method in outgoing})
 
+    def close(self) -> None:
+        """Allow no method any more; `open` allows others."""
+        self._dispatcher.close()
+        self._outgoing.clear()
+
     # What arrives ----------------------------------------------------------------------------------------
 
     def receive(self, text: bytes) -> list[Event]:

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from acp.merging import merged
 from acp.updates import (
     Block,
     BlockContent,
+    Changes,
     Diff,
     MessageChunk,
     OtherContent,
@@ -23,7 +25,6 @@ from acp.updates import (
     Update,
 )
 
-from .calls import merged
 from .diffs import unified
 from .result import Exit, Result
 from .visible import visible, visible_line
@@ -207,6 +208,8 @@ def plain_text(content: Sequence[ToolContent]) -> str:
                 texts.append(f"[terminal {id}]")
             case OtherContent(raw):
                 texts.append(f"[{raw.get('type', 'unknown content')}]")
+            case Changes(files, patch):
+                texts.append(patch or "\n".join(f"{file.operation} {file.path}" for file in files))
             case Diff():
                 pass
     return "\n".join(texts)

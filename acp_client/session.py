@@ -15,9 +15,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from acp.errors import AcpError, ConnectionClosed, LocalProtocolError
+from acp.merging import merged
 from acp.updates import Block, Json, MessageChunk, TextBlock, ToolCall, ToolCallUpdate, Update
 
-from .calls import merged
 from .host import Host, Option, PermissionRequest
 from .inbox import Inbox
 from .surface import Ending, PendingTurn, Surface, Usage

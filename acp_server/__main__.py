@@ -11,6 +11,8 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
 
 import anyio
 
@@ -18,7 +20,10 @@ from acp.transports.stdio import stdio_transport
 
 from .agent import Agent, serve
 from .backends import NAMES, NamedBackend
+from .journal import FileStore, default_directory
+from .parts import Unstable
 from .permissions import POLICIES
+from .store import MemoryStore
 
 CLOSING = 5.0
 """Seconds the model gets to stop when the agent ends."""
@@ -36,7 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _log_to(options.log_file, options.verbose)
     except OSError as error:
         parser.error(f"--log-file: {error}")
-    anyio.run(_run, Agent(model, policy=options.allow))
+    name = Path(options.model).name if options.model else options.backend
+    store = MemoryStore() if options.sessions == "none" else FileStore(options.sessions or default_directory())
+    agent = Agent(model, model_name=name, policy=options.allow, store=store, unstable=options.unstable)
+    anyio.run(_run, agent)
     return 0
 
 
@@ -52,6 +60,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", metavar="D", help="cuda, mps or cpu (default: the best there is)")
     parser.add_argument(
         "--allow", choices=POLICIES, default="ask", help="what goes without asking (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--sessions", metavar="DIR", help="where sessions are kept; none: nowhere (default: the user's state directory)"
+    )
+    parser.add_argument(
+        "--unstable",
+        action="append",
+        default=[],
+        choices=get_args(Unstable),
+        help="open a part of the protocol that may still change; may be repeated",
     )
     parser.add_argument("--log-file", metavar="F", help="append the log to a file instead of stderr")
     parser.add_argument("--verbose", action="store_true", help="log more")

@@ -3,43 +3,69 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import get_args
 
 import anyio
 
 from acp.connection import Connection, Transport
+from acp.errors import RequestError
 
+from .auth import Auth
+from .commands import Template
+from .endpoint import Endpoint
 from .model import ModelBackend, ModelError, Sampling
+from .parts import Unstable
 from .permissions import Policy
-from .sessions import Settings
-from .surface_v1 import SurfaceV1
+from .session import Settings
+from .store import MemoryStore, Store
 from .turn import MAX_STEPS
 
 log = logging.getLogger(__name__)
 
 
 class Agent:
-    """What an agent is made of. One agent can serve any number of connections, which share its model.
+    """What an agent is made of. One agent can serve any number of connections, which share its model and sessions.
 
-    `policy` says what goes without asking: `ask` nothing, `edits` edits in the workspace, `all` everything
-    but protected paths. The agent does not close the model.
+    `policy` says what goes without asking: `ask` nothing, `edits` edits in the workspace, `all` everything but
+    protected paths. `others` are models that a session may change to, by the name that users see. `store` keeps the
+    sessions; without one they last as long as the agent. `unstable` opens what the protocol may still change, by name.
+    The agent does not close its models.
     """
 
     def __init__(
         self,
         model: ModelBackend,
         *,
+        model_name: str = "default",
+        others: Mapping[str, ModelBackend] | None = None,
         policy: Policy = "ask",
         sampling: Sampling | None = None,
         max_steps: int = MAX_STEPS,
+        store: Store | None = None,
+        auth: Auth | None = None,
+        commands: Sequence[Template] = (),
+        unstable: Iterable[Unstable] = (),
         name: str = "acp-laguna",
         title: str = "Laguna",
     ) -> None:
         self.model = model
+        self.models: Mapping[str, ModelBackend] = {model_name: model, **(others or {})}
         self.settings = Settings(policy, sampling or Sampling(), max_steps)
+        self.store: Store = store or MemoryStore()
+        self.auth = auth
+        self.commands = tuple(commands)
         self.name = name
         self.title = title
         self.version = _version()
+        self._unstable = frozenset(unstable)
+        if unknown := self._unstable - {*get_args(Unstable)}:
+            raise ValueError(f"no unstable part is called {', '.join(sorted(unknown))}")
+
+    def opens(self, name: Unstable) -> bool:
+        """Whether an unstable part was opened."""
+        return name in self._unstable
 
     async def warm_up(self) -> None:
         """Load the model ahead of the first prompt. A failure is logged; the prompt will report it."""
@@ -48,6 +74,29 @@ class Agent:
             log.info("model %s is ready, %d tokens of context", info.name, info.context_size)
         except ModelError as error:
             log.warning("the model is not ready: %s", error)
+
+    # Who is there ----------------------------------------------------------------------------------
+
+    @property
+    def auth_state(self) -> str:
+        if self.auth is None:
+            return "not_required"
+        return "authenticated" if self.auth.logged_in else "unauthenticated"
+
+    def check_login(self) -> None:
+        """Raise RequestError -32000 when somebody has to log in first."""
+        if self.auth is not None and not self.auth.logged_in:
+            raise RequestError.auth_required()
+
+    async def log_in(self, method_id: str) -> None:
+        assert self.auth is not None
+        if all(method.id != method_id for method in self.auth.methods):
+            raise RequestError.invalid_params(f"There is no way to log in called {method_id!r}.")
+        await self.auth.login(method_id)
+
+    async def log_out(self) -> None:
+        assert self.auth is not None
+        await self.auth.logout()
 
     def __repr__(self) -> str:
         return f"<Agent {self.name} with {self.model!r}>"
@@ -60,12 +109,14 @@ async def serve(agent: Agent, transport: Transport) -> None:
     """
     # The group outlives the connection: what a cancelled turn had to leave behind finishes its cleanup here.
     async with anyio.create_task_group() as group:
-        surface = SurfaceV1(agent, group)
+        endpoint = Endpoint(agent, group)
         try:
-            async with Connection(transport, surface.handlers, name="agent") as connection:
-                surface.connection = connection
+            async with Connection(transport, endpoint.handlers, name="agent", calls=()) as connection:
+                endpoint.connection = connection
                 await connection.wait_closed()
         finally:
+            with anyio.CancelScope(shield=True):
+                await endpoint.aclose()
             group.cancel_scope.cancel()
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import anyio
@@ -23,7 +23,7 @@ from acp.updates import UNSET, BlockContent, Plan, TextBlock, ToolCall, ToolCall
 from .action import Action, Outcome, ToolProblem
 from .announcement import announcement
 from .chunks import Emit
-from .job import Job
+from .job import Job, JobStopped
 from .model import ToolResult, ToolSpec, ToolUse
 from .permissions import Option, Permissions
 
@@ -74,6 +74,7 @@ class _Open:
     id: str
     shown: float = 0.0
     waiting: tuple[ToolContent, ...] | None = None
+    ended: anyio.Event = field(default_factory=anyio.Event)
 
 
 class Calls:
@@ -102,6 +103,7 @@ class Calls:
         self._open: dict[int, _Open] = {}
         self._jobs: dict[int, Job[Any]] = {}
         self.results: list[ToolResult | None] = [None] * len(uses)
+        self._cancelled: set[int] = set()
         self.malformed: set[int] = set()
         """The places of uses that were not calls of a tool at all."""
 
@@ -134,6 +136,24 @@ class Calls:
         for n, call in sorted(self._open.items()):
             # What a command had printed stays; for the others the text says why they failed.
             await self._fail(n, CANCELLED, shown=() if call.shown else None)
+
+    def cancel(self, id: str) -> bool:
+        """Cancel one running call; the others and the turn go on. False if no such call runs."""
+        n = next((n for n, call in self._open.items() if call.id == id and n in self._jobs), None)
+        if n is None or n in self._cancelled:
+            return False
+        self._cancelled.add(n)
+        self._group.start_soon(self._cancel, n)
+        return True
+
+    async def _cancel(self, n: int) -> None:
+        call = self._open[n]
+        await self._jobs[n].stop(GRACE)
+        with suppress(ConnectionClosed):  # the turn itself will notice
+            await self._end(
+                n, Outcome(CANCELLED, () if call.shown else (BlockContent(TextBlock(CANCELLED)),), failed=True)
+            )
+        call.ended.set()
 
     def result_texts(self) -> list[ToolResult]:
         """One result for each use; those that never ended are said to be cancelled."""
@@ -250,7 +270,7 @@ class Calls:
         await self._emit(
             ToolCallUpdate(
                 call.id,
-                status="failed" if outcome.failed else "completed",
+                status="cancelled" if n in self._cancelled else "failed" if outcome.failed else "completed",
                 content=outcome.content or UNSET,
                 locations=outcome.locations or UNSET,
                 raw_output=UNSET if outcome.raw_output is None else outcome.raw_output,
@@ -275,8 +295,13 @@ class Calls:
             self._forget(n)
 
     async def _join(self, n: int) -> None:
+        call = self._open.get(n)
         try:
             await self._jobs[n].wait()
+        except JobStopped:
+            if n not in self._cancelled or call is None:
+                raise
+            await call.ended.wait()
         finally:
             self._forget(n)
 

@@ -34,10 +34,10 @@ class ContextFull(Exception):
 class Conversation:
     """The messages of one session. `system` stays byte for byte the same."""
 
-    def __init__(self, system: str) -> None:
+    def __init__(self, system: str, messages: Sequence[Message] = ()) -> None:
         self.system = System(system)
-        self.messages: list[Message] = []
-        self._turn_began = 0
+        self.messages: list[Message] = [*messages]
+        self._turn_began = len(self.messages)
         self._first = 0
         self._counted = 0, 0
         self._shown_bytes = 0

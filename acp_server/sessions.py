@@ -1,193 +1,182 @@
-"""Sessions: a working directory, a history, and one turn at a time."""
+"""The sessions of one connection: made, opened, listed, closed, and forgotten."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
 import logging
-import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from acp.errors import ErrorCode, RequestError
-from acp.updates import Update
+from acp.updates import SessionInfo
 
-from .calls import Ask
-from .chunks import Emit
-from .conversation import Conversation, result_limit
-from .model import ModelBackend, Sampling
-from .permissions import Permissions, Policy
-from .prompt import system_prompt
-from .turn import MAX_STEPS, Parts, Spent, Turn, TurnEnd
-from .workspace import Overlay, Workspace
+from .history import updates_of
+from .options import Options
+from .session import Client, Kept, Session
+from .store import Card, SessionBusy, SessionUnknown
 
 if TYPE_CHECKING:
-    from .tools import Toolbox
+    from .agent import Agent
 
 log = logging.getLogger(__name__)
 
 MAX_SESSIONS = 1000
-"""Sessions one connection may have at a time."""
+"""Sessions one connection may have open at a time."""
+PAGE = 50
+"""Sessions on one page of a list."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What every session of an agent begins with."""
+class Page:
+    """A part of the list; `cursor` is where the next one begins, None at the end."""
 
-    policy: Policy = "ask"
-    sampling: Sampling = field(default_factory=Sampling)
-    max_steps: int = MAX_STEPS
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """The user's side, as a session sees it: where updates go, who is asked, whose unsaved files count."""
-
-    emit: Emit
-    ask: Ask
-    overlay: Overlay | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TurnReport:
-    """How a turn ended and what it cost. `seconds` is wall time; `spent.seconds` the model's."""
-
-    stop_reason: TurnEnd
-    spent: Spent
-    seconds: float
-
-
-class Session:
-    """One conversation about one directory.
-
-    A turn runs inside `prompt`; `cancel` makes it return `cancelled` within a second. A second prompt while
-    one runs is refused, not queued: whoever wants to say more waits or cancels first. Everything the
-    session reports passes through `_emit`, where a journal can listen.
-    """
-
-    def __init__(
-        self,
-        id: str,
-        cwd: Path,
-        model: ModelBackend,
-        settings: Settings,
-        client: Client,
-        group: TaskGroup,
-        *,
-        extra: Sequence[Path] = (),
-    ) -> None:
-        self.id = id
-        self.cwd = cwd
-        self.permissions = Permissions(settings.policy)
-        self.workspace = Workspace(cwd, extra=extra, overlay=client.overlay)
-        self._model = model
-        self._settings = settings
-        self._client = client
-        self._group = group
-        self._conversation: Conversation | None = None
-        self._toolbox: Toolbox | None = None
-        self._turn: Turn | None = None
-        self._scope: anyio.CancelScope | None = None
-        self._turns = 0
-
-    @property
-    def running(self) -> bool:
-        return self._scope is not None
-
-    async def prompt(self, text: str) -> TurnReport:
-        """Take a turn. Raises `RequestError` when one runs, `ModelError`, and what `Turn.run` raises."""
-        if self._scope is not None:
-            raise RequestError(
-                ErrorCode.INVALID_REQUEST,
-                "A turn is already running in this session; wait for it or cancel it.",
-                {"sessionId": self.id},
-            )
-        began = time.monotonic()
-        reason: TurnEnd = "cancelled"
-        self._turn = None
-        with anyio.CancelScope() as self._scope:
-            try:
-                self._turn = await self._begin_turn()
-                reason = await self._turn.run(text)
-            except Exception as error:
-                if not self._scope.cancel_called:
-                    raise
-                log.warning("a cancelled turn of session %s failed as well", self.id, exc_info=error)
-            finally:
-                self._scope = None
-        # A scope cancelled too late stops nothing; then the turn's own reason is the truth.
-        spent = self._turn.spent if self._turn else Spent()
-        return TurnReport(reason, spent, time.monotonic() - began)
-
-    def cancel(self) -> None:
-        """Cancel the running turn; without one, nothing happens."""
-        if self._scope is not None:
-            self._scope.cancel()
-
-    async def _begin_turn(self) -> Turn:
-        info = await self._model.ready()
-        if self._conversation is None:
-            system = await anyio.to_thread.run_sync(system_prompt, self.cwd, info)
-            self._conversation = Conversation(system)
-        if self._toolbox is None:
-            self._toolbox = await anyio.to_thread.run_sync(_toolbox, self.workspace, result_limit(info))
-        self._turns += 1
-        parts = Parts(
-            self._conversation,
-            self._model,
-            info,
-            self._toolbox,
-            self.permissions,
-            self._emit,
-            self._client.ask,
-            self._group,
-            self._settings.sampling,
-            self._settings.max_steps,
-        )
-        return Turn(parts, f"t{self._turns}")
-
-    async def _emit(self, update: Update) -> None:
-        await self._client.emit(update)
-
-    def __repr__(self) -> str:
-        return f"<Session {self.id} in {self.cwd} [{'running' if self.running else 'idle'}]>"
-
-
-def _toolbox(workspace: Workspace, limit: int) -> Toolbox:
-    # Imported here: the tools and their libraries are a fifth of the start-up, and `initialize` needs none of them.
-    from .tools import Toolbox
-
-    return Toolbox(workspace, result_limit=limit)
+    cards: Sequence[Card]
+    cursor: str | None = None
 
 
 class Sessions:
-    """The sessions of one connection, by id."""
+    """What one client has open, and the doors to what the agent keeps. `client_of` gives a session its client."""
 
-    def __init__(self) -> None:
-        self._sessions: dict[str, Session] = {}
-
-    @staticmethod
-    def new_id() -> str:
-        return uuid.uuid4().hex
-
-    def add(self, session: Session) -> None:
-        if len(self._sessions) >= MAX_SESSIONS:
-            raise RequestError(ErrorCode.INTERNAL_ERROR, f"This connection already has {MAX_SESSIONS} sessions.")
-        self._sessions[session.id] = session
+    def __init__(self, agent: Agent, group: TaskGroup, client_of: Callable[[str], Client]) -> None:
+        self._agent = agent
+        self._group = group
+        self._client_of = client_of
+        self._open: dict[str, Session] = {}
 
     def find(self, id: str) -> Session | None:
-        return self._sessions.get(id)
+        return self._open.get(id)
 
     def get(self, id: str) -> Session:
-        """The session, or `RequestError` -32002 that names it."""
-        if (session := self._sessions.get(id)) is None:
+        """An open session, or `RequestError` -32002 that names it."""
+        if (session := self._open.get(id)) is None:
             raise RequestError.session_not_found(id)
         return session
+
+    # Open ------------------------------------------------------------------------------------------
+
+    async def create(self, cwd: str, directories: Sequence[str] = ()) -> Session:
+        """A new session. Raises RequestError -32602 for a directory that cannot be one."""
+        card = Card(uuid.uuid4().hex, *_directories(cwd, directories)).touched()
+        return await self._hold(lambda: Kept(card, self._agent.store.create(card)))
+
+    async def open(self, id: str, cwd: str, directories: Sequence[str] = ()) -> Session:
+        """A session that was kept, in the directories that the client names now. Raises RequestError."""
+        where, others = _directories(cwd, directories)
+        if (session := self._open.get(id)) is not None:
+            return session
+
+        def hold() -> Kept:
+            card, entries, held = self._agent.store.open(id)
+            return Kept(replace(card, cwd=where, directories=others, archived=False), held, entries)
+
+        return await self._hold(hold)
+
+    async def fork(self, id: str, cwd: str, directories: Sequence[str] = ()) -> Session:
+        """A new session with the history that another has so far."""
+        where, others = _directories(cwd, directories)
+
+        def hold() -> Kept:
+            card, entries = self._agent.store.read(id)
+            copy = replace(card, id=uuid.uuid4().hex, cwd=where, directories=others, archived=False).touched()
+            return Kept(copy, self._agent.store.create(copy, entries), entries)
+
+        return await self._hold(hold)
+
+    async def _hold(self, hold: Callable[[], Kept]) -> Session:
+        if len(self._open) >= MAX_SESSIONS:
+            raise RequestError(ErrorCode.INTERNAL_ERROR, f"This connection already has {MAX_SESSIONS} sessions.")
+        kept = await self._in_thread(hold)
+        settings = self._agent.settings
+        options = Options(self._agent.models, next(iter(self._agent.models)), settings.policy)
+        client = self._client_of(kept.card.id)
+        try:
+            session = Session(kept, options, settings, client, self._group)
+        except OSError as error:
+            await self._in_thread(kept.log.close)
+            raise RequestError.invalid_params(f"The workspace cannot be opened: {error}") from error
+        self._open[session.id] = session
+        log.info("session %s in %s", session.id, session.cwd)
+        return session
+
+    async def replay(self, session: Session) -> None:
+        """Send the whole history, as it was first sent."""
+        _, entries = await self._in_thread(lambda: self._agent.store.read(session.id))
+        for update in updates_of(entries):
+            await session.show(update)
+        if session.card.title:
+            await session.show(SessionInfo(session.card.title, session.card.updated_at))
+
+    # Close -----------------------------------------------------------------------------------------
+
+    async def close(self, id: str) -> None:
+        """Cancel what the session does and let go of it; its history stays. An unknown one is closed already."""
+        if (session := self._open.get(id)) is not None:
+            await session.close()
+            self._open.pop(id, None)
+
+    async def delete(self, id: str) -> None:
+        """Close the session and forget it; an unknown one is forgotten already."""
+        await self.close(id)
+        await self._in_thread(lambda: self._agent.store.delete(id))
+
+    async def aclose(self) -> None:
+        """Close every session, at once: the client is gone."""
+        async with anyio.create_task_group() as group:
+            for id in list(self._open):
+                group.start_soon(self.close, id)
+
+    # The list --------------------------------------------------------------------------------------
+
+    async def page(self, cwd: str | None = None, cursor: str | None = None, archived: str | None = None) -> Page:
+        """A part of the list, the last changed first. Raises RequestError -32602 for a cursor that is none of ours."""
+        after = None if cursor is None else _position(cursor)
+        cards = await self._in_thread(self._agent.store.cards)
+        wanted = [card for card in cards if (cwd is None or card.cwd == cwd) and _is_shown(card, archived)]
+        rest = [card for card in wanted if after is None or (card.updated_at, card.id) < after]
+        if len(rest) <= PAGE:
+            return Page(rest)
+        return Page(rest[:PAGE], _cursor(rest[PAGE - 1]))
+
+    async def card(self, id: str) -> Card:
+        """What is known of a session, open or not. Raises RequestError -32002."""
+        if (session := self._open.get(id)) is not None:
+            return session.card
+        return (await self._in_thread(lambda: self._agent.store.read(id)))[0]
+
+    async def archive(self, id: str, archived: bool) -> None:
+        """Hide the session from the list, closing it first, or show it again."""
+        if archived:
+            await self.close(id)
+        card = await self.card(id)
+        await self._in_thread(lambda: self._agent.store.set_card(replace(card, archived=archived)))
+
+    async def set_title(self, id: str, title: str) -> None:
+        if (session := self._open.get(id)) is not None:
+            await session.set_title(title)
+            return
+        card = replace(await self.card(id), title=title, titled_by_user=True)
+        await self._in_thread(lambda: self._agent.store.set_card(card))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """Work that may take the time of a disk, and the errors that a client is to see of it."""
+        try:
+            return await anyio.to_thread.run_sync(work)
+        except SessionUnknown as unknown:
+            raise RequestError.session_not_found(str(unknown.args[0])) from unknown
+        except SessionBusy as busy:
+            data = {"sessionId": busy.args[0]}
+            raise RequestError(ErrorCode.INVALID_REQUEST, "The session is open elsewhere.", data) from busy
 
 
 def working_directory(text: str, name: str = "cwd") -> Path:
@@ -207,3 +196,37 @@ def working_directory(text: str, name: str = "cwd") -> Path:
     if real == Path(real.anchor):
         raise RequestError.invalid_params(f"{name} may not be the root of the file system.", {name: text})
     return path
+
+
+def _directories(cwd: str, directories: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    others = tuple(str(working_directory(path, "additionalDirectories")) for path in directories)
+    return str(working_directory(cwd)), others
+
+
+def _is_shown(card: Card, archived: str | None) -> bool:
+    """Archived sessions are hidden unless the client asks for them (`include`) or for nothing else (`only`)."""
+    match archived:
+        case None | "exclude":
+            return not card.archived
+        case "include":
+            return True
+        case "only":
+            return card.archived
+        case _:
+            raise RequestError.invalid_params(f"There is no filter {archived!r}.", {"archived": archived})
+
+
+def _cursor(card: Card) -> str:
+    return base64.urlsafe_b64encode(json.dumps([card.updated_at, card.id]).encode()).decode()
+
+
+def _position(cursor: str) -> tuple[str, str]:
+    try:
+        match json.loads(base64.urlsafe_b64decode(cursor.encode())):
+            case [str(when), str(id)]:
+                return when, id
+            case _:
+                pass
+    except (ValueError, binascii.Error):
+        pass
+    raise RequestError.invalid_params("The cursor is none of this agent's.", {"cursor": cursor[:200]})

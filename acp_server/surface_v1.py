@@ -3,31 +3,35 @@
 In v1 the turn *is* the request `session/prompt`: its response comes after the last update and says how the
 turn ended. The tokens of the turn are in the response's `usage`; tokens and seconds are in its `_meta` under
 `TURN_META`. A second `session/prompt` while one runs in the same session is refused with -32600, not queued.
-
-A repeated `initialize` is refused with -32600 too, and any other request before it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from acp.connection import Connection, Handlers
 from acp.errors import ErrorCode, RequestError
-from acp.updates import ToolCall, ToolCallUpdate, Update
+from acp.methods import Method
+from acp.plain import say_option
+from acp.updates import Compaction, CompactionChunk, Message, Notice, ToolCall, ToolCallUpdate, Update
 from acp.v1 import dialect, schema
-from acp.wire import Wire
+from acp.wire import Json, Wire
 
+from .commands import listed, spelled_out
+from .mcp_servers import note
 from .model import ModelError
+from .options import MODE
 from .overlay_v1 import ClientFiles
+from .parts import MARKS, told
 from .permissions import Option
 from .prompt import prompt_text
-from .sessions import Client, Session, Sessions, TurnReport, working_directory
+from .session import Client, Session, TurnReport
+from .sessions import Sessions
 from .turn import PromptTooLong, TurnFailed
 
 if TYPE_CHECKING:
@@ -42,66 +46,187 @@ TURN_META = "acp-laguna/turn"
 
 
 class SurfaceV1:
-    """One client's view of an agent. `connection` must be set before the first message is handled."""
+    """One client's view of an agent."""
 
-    connection: Connection
-
-    def __init__(self, agent: Agent, group: TaskGroup) -> None:
+    def __init__(self, agent: Agent, group: TaskGroup, connection: Connection) -> None:
         self._agent = agent
-        self._group = group
-        self._sessions = Sessions()
-        self._client: schema.ClientCapabilities | None = None
-        self.handlers = (
+        self._connection = connection
+        self._sessions = Sessions(agent, group, self._client_of)
+        self._client = schema.ClientCapabilities()
+
+    async def aclose(self) -> None:
+        await self._sessions.aclose()
+
+    # What is open -----------------------------------------------------------------------------------
+
+    def initialize(self, raw: Json) -> schema.InitializeResponse:
+        """The answer to `initialize`. Raises ValidationError."""
+        self._client = schema.InitializeRequest.decode(raw).client_capabilities
+        agent = self._agent
+        marks = ("list", "delete", "resume", "close", "additionalDirectories", *(m for m in MARKS if agent.opens(m)))
+        auth: dict[str, Json] = {"logout": {}} if agent.auth else {}
+        auth |= {"status": {}} if agent.opens("auth_status") else {}
+        capabilities: dict[str, Json] = {
+            "loadSession": True,
+            "promptCapabilities": {"image": False, "audio": False, "embeddedContext": True},
+            "sessionCapabilities": {mark: {} for mark in marks},
+            **({"auth": auth} if auth else {}),
+        }
+        methods = [
+            {"id": m.id, "name": m.name, **told(description=m.description), **m.extra}
+            for m in (agent.auth.methods if agent.auth else ())
+        ]
+        return schema.InitializeResponse.decode(
+            {
+                "protocolVersion": VERSION,
+                "agentCapabilities": capabilities,
+                "agentInfo": {"name": agent.name, "title": agent.title, "version": agent.version},
+                "authMethods": methods,
+            }
+        )
+
+    def handlers(self) -> Handlers:
+        handlers = (
             Handlers()
-            .on(schema.INITIALIZE, self.initialize)
             .on(schema.SESSION_NEW, self.new_session)
+            .on(schema.SESSION_LOAD, self.load)
+            .on(schema.SESSION_RESUME, self.resume)
+            .on(schema.SESSION_LIST, self.list)
+            .on(schema.SESSION_DELETE, self.delete)
+            .on(schema.SESSION_CLOSE, self.close)
+            .on(schema.SESSION_SET_MODE, self.set_mode)
+            .on(schema.SESSION_SET_CONFIG_OPTION, self.set_option)
             .on(schema.SESSION_PROMPT, self.prompt)
             .on(schema.SESSION_CANCEL, self.cancel)
         )
+        agent = self._agent
+        if agent.auth is not None:
+            handlers.on(schema.AUTHENTICATE, self.authenticate).on(schema.LOGOUT, self.logout)
+        if agent.opens("auth_status"):
+            handlers.on(schema.AUTH_STATUS, self.auth_status)
+        if agent.opens("fork"):
+            handlers.on(schema.SESSION_FORK, self.fork)
+        if agent.opens("archive"):
+            handlers.on(schema.SESSION_ARCHIVE, self.archive).on(schema.SESSION_UNARCHIVE, self.unarchive)
+        if agent.opens("status"):
+            handlers.on(schema.SESSION_STATUS, self.status)
+        if agent.opens("title"):
+            handlers.on(schema.SESSION_SET_TITLE, self.set_title)
+        return handlers
 
-    # The client's calls ---------------------------------------------------------------------------
+    def calls(self) -> list[Method[Any, Any]]:
+        """The methods of the client that it has, by what it said of itself."""
+        fs, elicitation = self._client.fs, self._client.elicitation
+        return [
+            schema.SESSION_UPDATE,
+            schema.SESSION_REQUEST_PERMISSION,
+            *([schema.FS_READ_TEXT_FILE] if fs.read_text_file else []),
+            *([schema.FS_WRITE_TEXT_FILE] if fs.write_text_file else []),
+            *(_TERMINAL if self._client.terminal else []),
+            *([schema.ELICITATION_CREATE] if elicitation else []),
+            *([schema.ELICITATION_COMPLETE] if elicitation and elicitation.url else []),
+            *([schema.AUTH_STATUS_UPDATE] if self._agent.opens("auth_status") else []),
+        ]
 
-    async def initialize(self, request: schema.InitializeRequest) -> schema.InitializeResponse:
-        """Answer at once, and begin to load the model."""
-        if self._client is not None:
-            raise RequestError(ErrorCode.INVALID_REQUEST, "This connection is already initialized.")
-        self._client = request.client_capabilities
-        self._group.start_soon(self._agent.warm_up)
-        return schema.InitializeResponse(
-            # The version the client asked for if we speak it, else the latest we do; the client then decides.
-            protocol_version=VERSION,
-            agent_capabilities=schema.AgentCapabilities(
-                load_session=False,
-                prompt_capabilities=schema.PromptCapabilities(image=False, audio=False, embedded_context=True),
-                session_capabilities=schema.SessionCapabilities(
-                    additional_directories=schema.SessionAdditionalDirectoriesCapabilities()
-                ),
-            ),
-            agent_info=schema.Implementation(
-                name=self._agent.name, title=self._agent.title, version=self._agent.version
-            ),
-            auth_methods=[],
-        )
+    # Who is there -----------------------------------------------------------------------------------
+
+    async def authenticate(self, request: schema.AuthenticateRequest) -> schema.AuthenticateResponse:
+        await self._agent.log_in(request.method_id)
+        return schema.AuthenticateResponse()
+
+    async def logout(self, request: schema.LogoutRequest) -> schema.LogoutResponse:
+        await self._agent.log_out()
+        return schema.LogoutResponse()
+
+    async def auth_status(self, request: schema.AuthStatusRequest) -> schema.AuthStatusResponse:
+        return schema.AuthStatusResponse(state=self._agent.auth_state)
+
+    # Sessions ---------------------------------------------------------------------------------------
 
     async def new_session(self, request: schema.NewSessionRequest) -> schema.NewSessionResponse:
-        capabilities = self._capabilities()
-        cwd = working_directory(request.cwd)
-        extra = [working_directory(path, "additionalDirectories") for path in request.additional_directories or ()]
-        _note_mcp_servers(request.mcp_servers)
-        try:
-            session = self._open_session(cwd, extra, capabilities)
-        except OSError as error:
-            raise RequestError.invalid_params(f"The workspace cannot be opened: {error}") from error
-        log.info("session %s in %s", session.id, cwd)
-        return schema.NewSessionResponse(session_id=session.id)
+        self._agent.check_login()
+        note(request.mcp_servers)
+        session = await self._sessions.create(request.cwd, request.additional_directories)
+        self._announce_later(session)
+        return schema.NewSessionResponse(session_id=session.id, **_settings(session))
+
+    async def load(self, request: schema.LoadSessionRequest) -> schema.LoadSessionResponse:
+        """Open a session; its whole history is sent before the answer (v1 session setup)."""
+        session = await self._open(request.session_id, request.cwd, request.additional_directories, request.mcp_servers)
+        await self._sessions.replay(session)
+        return schema.LoadSessionResponse(**_settings(session))
+
+    async def resume(self, request: schema.ResumeSessionRequest) -> schema.ResumeSessionResponse:
+        """Open a session; nothing of its history is sent (v1 session setup)."""
+        session = await self._open(request.session_id, request.cwd, request.additional_directories, request.mcp_servers)
+        return schema.ResumeSessionResponse(**_settings(session))
+
+    async def fork(self, request: schema.ForkSessionRequest) -> schema.ForkSessionResponse:
+        self._agent.check_login()
+        note(request.mcp_servers)
+        session = await self._sessions.fork(request.session_id, request.cwd, request.additional_directories)
+        self._announce_later(session)
+        return schema.ForkSessionResponse(session_id=session.id, **_settings(session))
+
+    async def list(self, request: schema.ListSessionsRequest) -> schema.ListSessionsResponse:
+        self._agent.check_login()
+        page = await self._sessions.page(request.cwd, request.cursor, request.archived)
+        infos = [
+            schema.SessionInfo(
+                session_id=card.id,
+                cwd=card.cwd,
+                updated_at=card.updated_at,
+                **told(title=card.title, additional_directories=[*card.directories] or None),
+                **told(archived=card.archived if self._agent.opens("archive") else None),
+            )
+            for card in page.cards
+        ]
+        return schema.ListSessionsResponse(sessions=infos, **told(next_cursor=page.cursor))
+
+    async def close(self, request: schema.CloseSessionRequest) -> schema.CloseSessionResponse:
+        await self._sessions.close(request.session_id)
+        return schema.CloseSessionResponse()
+
+    async def delete(self, request: schema.DeleteSessionRequest) -> schema.DeleteSessionResponse:
+        await self._sessions.delete(request.session_id)
+        return schema.DeleteSessionResponse()
+
+    async def archive(self, request: schema.ArchiveSessionRequest) -> schema.ArchiveSessionResponse:
+        await self._sessions.archive(request.session_id, archived=True)
+        return schema.ArchiveSessionResponse()
+
+    async def unarchive(self, request: schema.UnarchiveSessionRequest) -> schema.UnarchiveSessionResponse:
+        await self._sessions.archive(request.session_id, archived=False)
+        return schema.UnarchiveSessionResponse()
+
+    async def status(self, request: schema.SessionStatusRequest) -> schema.SessionStatusResponse:
+        await self._sessions.card(request.session_id)
+        is_open = self._sessions.find(request.session_id) is not None
+        return schema.SessionStatusResponse(status="open" if is_open else "saved")
+
+    async def set_title(self, request: schema.SetSessionTitleRequest) -> schema.SetSessionTitleResponse:
+        await self._sessions.set_title(request.session_id, request.title)
+        return schema.SetSessionTitleResponse(title=request.title)
+
+    async def set_mode(self, request: schema.SetSessionModeRequest) -> schema.SetSessionModeResponse:
+        await self._sessions.get(request.session_id).set_option(MODE, request.mode_id)
+        return schema.SetSessionModeResponse()
+
+    async def set_option(self, request: schema.SetSessionConfigOptionRequest) -> schema.SetSessionConfigOptionResponse:
+        session = self._sessions.get(request.session_id)
+        await session.set_option(request.config_id, request.encode().get("value"))
+        return schema.SetSessionConfigOptionResponse(config_options=_options(session))
+
+    # Turns ------------------------------------------------------------------------------------------
 
     async def prompt(self, request: schema.PromptRequest) -> schema.PromptResponse:
         """Take a turn and say how it ended. A cancelled turn answers `cancelled`, never an error."""
-        self._capabilities()
         session = self._sessions.get(request.session_id)
-        text = prompt_text([dialect.decode_block(block) for block in request.prompt])
+        self._agent.check_login()
+        blocks = [dialect.decode_block(block) for block in request.prompt]
+        text = spelled_out(prompt_text(blocks), self._agent.commands)
         try:
-            report = await session.prompt(text)
+            report = await session.prompt(text, blocks)
         except PromptTooLong as error:
             raise RequestError.invalid_params(str(error)) from error
         except (ModelError, TurnFailed) as error:
@@ -120,14 +245,27 @@ class SurfaceV1:
     # Our calls ------------------------------------------------------------------------------------
 
     async def _update(self, session_id: str, update: Update) -> None:
+        if not self._takes(update):
+            return
         for wire in dialect.encode(update):
-            await self.connection.notify(
+            await self._connection.notify(
                 schema.SESSION_UPDATE, schema.SessionNotification(session_id=session_id, update=wire)
             )
 
+    def _takes(self, update: Update) -> bool:
+        """Whether the client wants such an update: two kinds are for those only that have asked for them."""
+        wanted = self._client.session
+        match update:
+            case Notice():
+                return bool(wanted and wanted.notices)
+            case Compaction() | CompactionChunk():
+                return bool(wanted and wanted.compaction)
+            case _:
+                return True
+
     async def _ask(self, session_id: str, call: ToolCall, options: Sequence[Option]) -> str | None:
         """The option the user chose, or None when the client cancelled the question."""
-        response = await self.connection.call(
+        response = await self._connection.call(
             schema.SESSION_REQUEST_PERMISSION,
             schema.RequestPermissionRequest(
                 session_id=session_id,
@@ -148,26 +286,58 @@ class SurfaceV1:
 
     # Pieces ---------------------------------------------------------------------------------------
 
-    def _capabilities(self) -> schema.ClientCapabilities:
-        """The client's capabilities; `RequestError` -32600 before `initialize`."""
-        if self._client is None:
-            raise RequestError(ErrorCode.INVALID_REQUEST, "The first request has to be initialize.")
-        return self._client
-
-    def _open_session(self, cwd: Path, extra: Sequence[Path], capabilities: schema.ClientCapabilities) -> Session:
-        id = self._sessions.new_id()
-
+    def _client_of(self, id: str) -> Client:
         async def emit(update: Update) -> None:
+            if not (isinstance(update, Message) and update.role == "user"):  # the client knows what it asked
+                await self._update(id, update)
+
+        async def show(update: Update) -> None:
             await self._update(id, update)
 
         async def ask(call: ToolCall, options: Sequence[Option]) -> str | None:
             return await self._ask(id, call, options)
 
-        files = ClientFiles.of(self.connection, id, capabilities)
-        client = Client(emit, ask, files)
-        session = Session(id, cwd, self._agent.model, self._agent.settings, client, self._group, extra=extra)
-        self._sessions.add(session)
+        return Client(emit, ask, show, ClientFiles.of(self._connection, id, self._client))
+
+    async def _open(self, id: str, cwd: str, directories: Sequence[str], servers: Sequence[Wire]) -> Session:
+        self._agent.check_login()
+        note(servers)
+        session = await self._sessions.open(id, cwd, directories)
+        self._announce_later(session)
         return session
+
+    def _announce_later(self, session: Session) -> None:
+        """Behind the answer, say which commands there are: before it, the client may not know the session yet."""
+        if self._agent.commands:
+            commands = listed(self._agent.commands)
+            self._connection.after_reply(lambda: session.show(commands))
+
+
+_TERMINAL = (
+    schema.TERMINAL_CREATE,
+    schema.TERMINAL_OUTPUT,
+    schema.TERMINAL_WAIT_FOR_EXIT,
+    schema.TERMINAL_KILL,
+    schema.TERMINAL_RELEASE,
+)
+
+
+def _options(session: Session) -> list[Any]:
+    raw = [say_option(option, dialect.SPELLING) for option in session.options.listed()]
+    return schema.ConfigOptionUpdate.decode({"configOptions": raw}).config_options
+
+
+def _settings(session: Session) -> dict[str, Any]:
+    """The options, and the mode once more as clients know it that have no options (v1 session config options)."""
+    mode = session.options.listed()[0]
+    modes = schema.SessionModeState(
+        current_mode_id=session.options.mode,
+        available_modes=[
+            schema.SessionMode(id=choice.value, name=choice.name, description=choice.description)
+            for choice in mode.choices
+        ],
+    )
+    return {"modes": modes, "config_options": _options(session)}
 
 
 def _response(report: TurnReport) -> schema.PromptResponse:
@@ -209,9 +379,3 @@ def _shown(call: ToolCall) -> schema.ToolCallUpdate:
             meta=call.meta,
         )
     )
-
-
-def _note_mcp_servers(servers: Iterable[Wire]) -> None:
-    """MCP servers are accepted, for clients send them unasked; none is connected to yet."""
-    for server in servers:
-        log.warning("MCP server %r was offered; this agent connects to none yet", server.encode().get("name"))

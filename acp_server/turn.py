@@ -126,6 +126,10 @@ class Turn:
             raise
         return "max_turn_requests"
 
+    def cancel_call(self, id: str) -> bool:
+        """Cancel one running call; the turn goes on. False if no such call runs."""
+        return self._calls is not None and self._calls.cancel(id)
+
     # Steps ----------------------------------------------------------------------------------------
 
     async def _take_step(self) -> TurnEnd | None:

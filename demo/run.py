@@ -8,6 +8,7 @@ each prompt the demo itself looks at the folder: every file must be, byte for by
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -66,7 +67,8 @@ def play(step: Step, scratch: Path) -> list[str]:
     before = files_in(scratch)
     command = [sys.executable, "-m", "acp", "exec", "--cwd", str(scratch), "--allow", "all"]
     print(f'\n$ acp exec --cwd {scratch} --allow all "{step.prompt}"', flush=True)
-    done = subprocess.run([*command, "--log-json", str(log), step.prompt], timeout=LIMIT)
+    state = {**os.environ, "XDG_STATE_HOME": str(scratch.parent / "state")}  # the demo leaves no session behind
+    done = subprocess.run([*command, "--log-json", str(log), step.prompt], timeout=LIMIT, env=state)
     problems: list[str] = []
     if done.returncode != 0:
         problems.append(f"exit code {done.returncode}")

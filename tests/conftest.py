@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
+
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_directory() -> Iterator[None]:
+    """Agents that the tests start keep their sessions where nobody will look for them."""
+    with tempfile.TemporaryDirectory(prefix="acp-state-") as folder:
+        os.environ["XDG_STATE_HOME"] = folder
+        yield
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -420,7 +420,7 @@ async def test_the_updates_before_a_question_are_read_before_it_is_put() -> None
 # The connection --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", [0, 2, 99])
+@pytest.mark.parametrize("version", [0, 3, 99])
 async def test_a_version_that_we_do_not_speak_is_said(version: int) -> None:
     with pytest.raises(NegotiationError, match=f"version {version}; this client speaks 1"):
         async with connected(version=version):

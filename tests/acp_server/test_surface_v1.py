@@ -60,7 +60,8 @@ async def test_initialize_answers_version_1_whatever_was_asked_for(asked: int) -
         assert result["authMethods"] == []
         capabilities = result["agentCapabilities"]
         assert capabilities["promptCapabilities"] == {"image": False, "audio": False, "embeddedContext": True}
-        assert capabilities["loadSession"] is False
+        assert capabilities["loadSession"] is True
+        assert {"list", "resume", "close", "delete"} <= capabilities["sessionCapabilities"].keys()
 
 
 async def test_a_second_initialize_is_refused_and_the_first_holds(workspace: Path) -> None:
@@ -158,6 +159,7 @@ async def test_the_messages_of_a_reading_turn_in_order(workspace: Path) -> None:
             "tool_call_update in_progress",
             "tool_call_update completed",
             "agent_message_chunk",
+            "session_info_update",
             "result end_turn",
         ]
         announced, _, done = tool_calls(client)
@@ -181,6 +183,7 @@ async def test_the_messages_of_an_editing_turn_in_order(workspace: Path) -> None
             "tool_call_update in_progress",
             "tool_call_update completed",
             "agent_message_chunk",
+            "session_info_update",
             "result end_turn",
         ]
         assert (workspace / "a.py").read_text() == "x = 3\ny = 2\n"

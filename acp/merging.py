@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from acp.updates import UNSET, ToolCall, ToolCallUpdate
+from .updates import UNSET, ToolCall, ToolCallUpdate
 
 _EMPTY: dict[str, Any] = {
     "title": "",

@@ -1,0 +1,127 @@
+"""One connection's beginning: `initialize` chooses the version, and its surface takes over.
+
+A client that speaks version 2 says so in version 2's words (`info`); the version is then the highest that is not above
+the one it asks for, and -32022 says that there is none. Everybody else is answered in version 1, as version 1 has it:
+with the version asked for if we speak it, else with the one we do.
+
+Before `initialize` has been answered every other request is refused with -32600, one that is sent right behind it too.
+A second one is refused in version 1; in version 2 it may be repeated as long as nothing else was asked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from anyio.abc import TaskGroup
+from pydantic import ValidationError
+
+from acp.connection import Connection, Handlers
+from acp.dialect import DIALECTS, negotiate
+from acp.errors import ErrorCode, RequestError
+from acp.handlers import Handler
+from acp.methods import Method
+from acp.unions import Free
+from acp.wire import Json, Wire, pointers
+
+from .surface_v1 import SurfaceV1
+from .surface_v2 import SurfaceV2
+
+if TYPE_CHECKING:
+    from .agent import Agent
+
+INITIALIZE: Method[Free, Free] = Method("initialize", "agent", Free, Free)
+W = TypeVar("W", bound=Wire)
+
+
+class Surface(Protocol):
+    """One version's methods over an agent's sessions."""
+
+    def initialize(self, raw: Json) -> Wire:
+        """The answer to `initialize`. Raises ValidationError."""
+        ...
+
+    def handlers(self) -> Handlers:
+        """The methods that the client may call now."""
+        ...
+
+    def calls(self) -> list[Method[Any, Any]]:
+        """The methods of the client that it has advertised."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close every session."""
+        ...
+
+
+class Endpoint:
+    """One client's way in. `connection` must be set before the first message is handled."""
+
+    connection: Connection
+
+    def __init__(self, agent: Agent, group: TaskGroup) -> None:
+        self._agent = agent
+        self._group = group
+        self._surface: Surface | None = None
+        self._version = 0
+        self._asked = False
+        self.handlers = Handlers().on(INITIALIZE, self.initialize)
+        for method in {name: m for dialect in DIALECTS.values() for name, m in dialect.methods.items()}.values():
+            if method.side == "agent" and method.name != INITIALIZE.name:
+                if method.is_notification:
+                    told: Method[Free, None] = Method(method.name, "agent", Free)
+                    self.handlers.on(told, _ignore)
+                else:
+                    self.handlers.on(Method(method.name, "agent", Free, Free), _too_early)
+
+    async def initialize(self, params: Free) -> Free:
+        """Answer at once, and begin to load the model."""
+        version = _version(params.root)
+        if self._surface is not None and (self._version < 2 or self._asked or version < self._version):
+            raise RequestError(ErrorCode.INVALID_REQUEST, "This connection is already initialized.")
+        surface = _SURFACES[version](self._agent, self._group, self.connection)
+        try:
+            answer = surface.initialize(params.root)
+        except ValidationError as error:
+            raise RequestError.invalid_params("Invalid params", pointers(error)) from error
+        if self._surface is None:
+            self._group.start_soon(self._agent.warm_up)
+        self._surface, self._version = surface, version
+        self.connection.reopen(self._noticed(surface.handlers()).on(INITIALIZE, self.initialize), surface.calls())
+        return Free(answer.encode())
+
+    async def aclose(self) -> None:
+        if self._surface is not None:
+            await self._surface.aclose()
+
+    def _noticed(self, handlers: Handlers) -> Handlers:
+        """The handlers, which note that something was asked."""
+        noticed = Handlers()
+        for method, handler in handlers.by_name.values():
+            noticed.on(method, handler if method.is_notification else self._notice(handler))
+        return noticed
+
+    def _notice(self, handler: Handler) -> Handler:
+        async def noticed(params: Any) -> Any:
+            self._asked = True
+            return await handler(params)
+
+        return noticed
+
+
+_SURFACES = {1: SurfaceV1, 2: SurfaceV2}
+
+
+def _version(raw: Json) -> int:
+    """The version to speak with a client. Raises RequestError -32022."""
+    requested = raw.get("protocolVersion")
+    if type(requested) is not int or "info" not in raw:
+        return 1  # whose request says what is wrong with it
+    return negotiate(requested).version
+
+
+async def _too_early(params: Free) -> Free:
+    raise RequestError(ErrorCode.INVALID_REQUEST, "The first request has to be initialize.")
+
+
+async def _ignore(params: Free) -> None:
+    """A notification before its time changes nothing."""

@@ -1,0 +1,175 @@
+"""Sessions on disk: in one directory, for each session `ID.jsonl`, its log, and `ID.json`, its card.
+
+A log only grows. A line that a crash tore is cut off when the log is opened again; a damaged one in the middle is
+skipped, and the log file says so. The lock on the log lets one writer hold a session, of whatever process; the system
+releases it when the process dies. What a turn has said is on the disk, fsync and all, when the turn has ended.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, cast
+
+from acp.json_text import dumps, loads
+
+from .store import Card, Entry, Log, SessionBusy, SessionUnknown, newest_first
+
+try:
+    import fcntl
+except ImportError:  # Windows has other locks; there a session is not guarded against a second process
+    fcntl = None
+
+log = logging.getLogger(__name__)
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+def default_directory() -> Path:
+    """Where sessions are kept if nobody says otherwise: the user's state directory (XDG base directories)."""
+    state = os.environ.get("XDG_STATE_HOME", "")
+    root = Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state"
+    return root / "acp-laguna" / "sessions"
+
+
+class FileStore:
+    """A `Store` in a directory, which is made when the first session is, readable by its owner only."""
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = Path(directory)
+
+    def create(self, card: Card, entries: Sequence[Entry] = ()) -> Log:
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        held = _FileLog(self._log(card.id), self._card(card.id), new=True)
+        held.append(*entries)
+        held.sync(card)
+        return held
+
+    def open(self, id: str) -> tuple[Card, list[Entry], Log]:
+        self._known(id)
+        held = _FileLog(self._log(id), self._card(id))
+        try:
+            return (*self.read(id), held)
+        except BaseException:
+            held.close()
+            raise
+
+    def read(self, id: str) -> tuple[Card, list[Entry]]:
+        self._known(id)
+        try:
+            lines = self._log(id).read_bytes().split(b"\n")[:-1]  # what follows the last newline is torn
+        except FileNotFoundError:
+            raise SessionUnknown(id) from None
+        entries = [entry for number, line in enumerate(lines, 1) if (entry := _entry(id, number, line)) is not None]
+        return _read_card(self._card(id)), entries
+
+    def cards(self) -> list[Card]:
+        found: list[Card] = []
+        for path in self.directory.glob("*.json") if self.directory.is_dir() else ():
+            with suppress(SessionUnknown, OSError):
+                found.append(_read_card(path))
+        return newest_first(found)
+
+    def set_card(self, card: Card) -> None:
+        self._known(card.id)
+        _write_card(self._card(card.id), card)
+
+    def delete(self, id: str) -> None:
+        if _ID.fullmatch(id):
+            self._card(id).unlink(missing_ok=True)
+            self._log(id).unlink(missing_ok=True)
+
+    def _known(self, id: str) -> None:
+        """Raise SessionUnknown for an id that names no session, or no file of ours."""
+        if not _ID.fullmatch(id) or not self._card(id).exists():
+            raise SessionUnknown(id)
+
+    def _log(self, id: str) -> Path:
+        return self.directory / f"{id}.jsonl"
+
+    def _card(self, id: str) -> Path:
+        return self.directory / f"{id}.json"
+
+
+class _FileLog:
+    """A log that is held: locked, and without a torn line at its end."""
+
+    def __init__(self, path: Path, card: Path, *, new: bool = False) -> None:
+        self._card = card
+        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if new else 0)
+        try:
+            self._file: IO[bytes] = os.fdopen(os.open(path, flags, 0o600), "ab", buffering=0)
+        except FileNotFoundError:
+            raise SessionUnknown(path.stem) from None
+        try:
+            self._lock(path.stem)
+            self._cut_torn_line(path)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def append(self, *entries: Entry) -> None:
+        if entries and not self._file.closed:
+            self._file.write(b"".join(dumps(entry) + b"\n" for entry in entries))
+
+    def sync(self, card: Card) -> None:
+        if not self._file.closed:
+            os.fsync(self._file.fileno())
+            if os.fstat(self._file.fileno()).st_nlink:  # not deleted meanwhile
+                _write_card(self._card, card)
+
+    def close(self) -> None:
+        self._file.close()  # which releases the lock
+
+    def _lock(self, id: str) -> None:
+        if fcntl is not None:
+            try:
+                fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise SessionBusy(id) from None
+
+    def _cut_torn_line(self, path: Path) -> None:
+        data = path.read_bytes()
+        if data and not data.endswith(b"\n"):
+            log.warning("the last line of %s was torn and is cut off", path)
+            os.ftruncate(self._file.fileno(), data.rfind(b"\n") + 1)
+
+
+def _entry(id: str, number: int, line: bytes) -> Entry | None:
+    try:
+        entry = loads(line)
+    except (ValueError, RecursionError):
+        entry = None
+    if isinstance(entry, dict):
+        return cast("Entry", entry)
+    log.warning("line %d of session %s is damaged and is left out", number, id)
+    return None
+
+
+def _read_card(path: Path) -> Card:
+    """The card in a file. Raises SessionUnknown where there is none, or none that can be read."""
+    try:
+        raw: Any = json.loads(path.read_bytes())
+        return Card(**(raw | {"id": path.stem, "directories": tuple(raw.get("directories", ()))}))
+    except (ValueError, TypeError, AttributeError, FileNotFoundError) as error:
+        raise SessionUnknown(path.stem) from error
+
+
+def _write_card(path: Path, card: Card) -> None:
+    """Put the card in its file, whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".card-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(dumps({**asdict(card), "directories": list(card.directories)}) + b"\n")
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise

@@ -1,0 +1,17 @@
+"""What an agent has only when it is told so, and how its parts are said to be there."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+Unstable = Literal["fork", "archive", "status", "title", "auth_status"]
+"""What the protocol may still change: session/fork, session/archive and unarchive, session/status, session/set_title,
+auth/status."""
+
+MARKS: tuple[Unstable, ...] = ("fork", "archive", "status", "title")
+"""Those that are capabilities of sessions, by their names on the wire."""
+
+
+def told(**fields: Any) -> dict[str, Any]:
+    """The fields that have a value; what is None is not said."""
+    return {name: value for name, value in fields.items() if value is not None}

@@ -1,0 +1,329 @@
+"""A session: a directory, a history, and one turn at a time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from acp.errors import ErrorCode, RequestError
+from acp.updates import (
+    ActionRequired,
+    Block,
+    ConfigOptions,
+    Json,
+    Message,
+    ModeChanged,
+    Notice,
+    SessionInfo,
+    TextBlock,
+    ToolCall,
+    TurnEnded,
+    TurnStarted,
+    Update,
+)
+
+from .calls import Ask
+from .chunks import Emit
+from .conversation import Conversation, result_limit
+from .history import Recorder, entry_of, messages_of, settings_of, turns_of
+from .model import Sampling
+from .options import MODE, Options
+from .permissions import Option, Permissions, Policy
+from .prompt import system_prompt
+from .store import Card, Entry, Log
+from .turn import MAX_STEPS, Parts, PromptTooLong, Spent, Turn, TurnEnd, TurnFailed
+from .workspace import Overlay, Workspace
+
+if TYPE_CHECKING:
+    from .tools import Toolbox
+
+log = logging.getLogger(__name__)
+
+LONGEST_TITLE = 80
+"""Characters of the first prompt that become the title."""
+ENDING = 5.0
+"""Seconds that a cancelled turn gets to end when its session is closed."""
+SAVING = 5.0
+"""Seconds that the disk gets to take a turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What every session of an agent begins with."""
+
+    policy: Policy = "ask"
+    sampling: Sampling = field(default_factory=Sampling)
+    max_steps: int = MAX_STEPS
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The user's side, as a session sees it: where updates go, who is asked, whose unsaved files count.
+
+    `emit` takes what is new and `show` what is not: a replay, or what the session offers.
+    """
+
+    emit: Emit
+    ask: Ask
+    show: Emit
+    overlay: Overlay | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A session as a store has it: its card, its log, which we hold, and what the log said when it was opened."""
+
+    card: Card
+    log: Log
+    entries: Sequence[Entry] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TurnReport:
+    """How a turn ended and what it cost. `seconds` is wall time; `spent.seconds` the model's."""
+
+    stop_reason: TurnEnd
+    spent: Spent
+    seconds: float
+
+
+class Session:
+    """One conversation about one directory.
+
+    A turn runs inside `prompt`; `cancel` makes it return `cancelled` within a second. A second prompt while one runs
+    is refused, not queued: whoever wants to say more waits or cancels first. Everything the session reports is in its
+    log before it is sent. After `close` it says nothing more.
+    """
+
+    def __init__(self, kept: Kept, options: Options, settings: Settings, client: Client, group: TaskGroup) -> None:
+        self.card = kept.card
+        self.options = options
+        options.restore(settings_of(kept.entries))
+        self.permissions = Permissions(options.mode)
+        extra = [Path(directory) for directory in kept.card.directories]
+        self.workspace = Workspace(self.cwd, extra=extra, overlay=client.overlay)
+        self._log = kept.log
+        self._settings = settings
+        self._client = client
+        self._group = group
+        self._said = messages_of(kept.entries)
+        self._recorder = Recorder(kept.entries)
+        self._conversation: Conversation | None = None
+        self._toolbox: Toolbox | None = None
+        self._turn: Turn | None = None
+        self._scope: anyio.CancelScope | None = None
+        self._turns = turns_of(kept.entries)
+        self._ended = anyio.Event()
+        self._inserted = False
+        self._closed = False
+        self._unsaved = False
+
+    @property
+    def id(self) -> str:
+        return self.card.id
+
+    @property
+    def cwd(self) -> Path:
+        return Path(self.card.cwd)
+
+    @property
+    def running(self) -> bool:
+        return self._scope is not None
+
+    # Turns -----------------------------------------------------------------------------------------
+
+    async def prompt(
+        self, text: str, blocks: Sequence[Block] = (), *, inserted: Callable[[str], None] | None = None
+    ) -> TurnReport:
+        """Take a turn. Raises `RequestError` when one runs, `ModelError`, and what `Turn.run` raises.
+
+        `inserted` is told the id of the user's message when it has become part of the history.
+        """
+        if self._scope is not None:
+            raise RequestError(
+                ErrorCode.INVALID_REQUEST,
+                "A turn is already running in this session; wait for it or cancel it.",
+                {"sessionId": self.id},
+            )
+        began = time.monotonic()
+        reason: TurnEnd = "cancelled"
+        ending: TurnEnded | None = TurnEnded("cancelled")
+        self._turn = None
+        self._inserted = False
+        self._ended = anyio.Event()
+        try:
+            with anyio.CancelScope() as self._scope:
+                try:
+                    self._turn = await self._begin_turn()
+                    await self._insert(blocks or (TextBlock(text),), inserted)
+                    reason = await self._turn.run(text)
+                    ending = TurnEnded(reason)
+                except Exception as error:
+                    if not self._scope.cancel_called:
+                        ending = _failure(error)
+                        raise
+                    log.warning("a cancelled turn of session %s failed as well", self.id, exc_info=error)
+                finally:
+                    self._scope = None
+        finally:
+            await self._end_turn(text, ending if self._inserted else None)
+            self._ended.set()
+        # A scope cancelled too late stops nothing; then the turn's own reason is the truth.
+        spent = self._turn.spent if self._turn else Spent()
+        return TurnReport(reason, spent, time.monotonic() - began)
+
+    def cancel(self) -> None:
+        """Cancel the running turn; without one, nothing happens."""
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def cancel_call(self, id: str) -> bool:
+        """Cancel one call of the running turn; False if it cannot be cancelled now."""
+        return self._scope is not None and self._turn is not None and self._turn.cancel_call(id)
+
+    async def _begin_turn(self) -> Turn:
+        backend = self.options.backend
+        info = await backend.ready()
+        if self._conversation is None:
+            system = await anyio.to_thread.run_sync(system_prompt, self.cwd, info)
+            self._conversation = Conversation(system, self._said)
+        if self._toolbox is None:
+            self._toolbox = await anyio.to_thread.run_sync(_toolbox, self.workspace, result_limit(info))
+        self._turns += 1
+        parts = Parts(
+            self._conversation,
+            backend,
+            info,
+            self._toolbox,
+            self.permissions,
+            self._emit,
+            self._ask,
+            self._group,
+            self.options.sampling(self._settings.sampling),
+            self._settings.max_steps,
+        )
+        return Turn(parts, f"t{self._turns}")
+
+    async def _insert(self, blocks: Sequence[Block], inserted: Callable[[str], None] | None) -> None:
+        message = Message("user", f"t{self._turns}.u", tuple(blocks))
+        self._inserted = True
+        if inserted is not None:
+            inserted(message.message_id)
+        await self._emit(message)
+        await self._emit(TurnStarted())
+
+    async def _end_turn(self, text: str, ending: TurnEnded | None) -> None:
+        """Save the turn and say that it ended, however that was. A slow disk or client holds it up a bounded time."""
+        titled = _title(text) if self._inserted and not self.card.title else None
+        self.card = replace(self.card.touched(), title=self.card.title or titled)
+        with anyio.move_on_after(SAVING, shield=True):
+            await self._save()
+        with anyio.move_on_after(SAVING, shield=ending is not None and ending.stop_reason == "cancelled"):
+            if titled:
+                await self._emit(SessionInfo(titled, self.card.updated_at))
+            if ending is not None:
+                await self._emit(ending)
+
+    # What is set -----------------------------------------------------------------------------------
+
+    async def set_option(self, id: str, value: Json) -> None:
+        """Set an option and report all of them; raises RequestError -32602 and changes nothing for a wrong one."""
+        self.options.set(id, value)
+        self.permissions.policy = self.options.mode
+        self._log.append({"setting": id, "value": value})
+        if id == MODE:
+            await self._emit(ModeChanged(self.options.mode))
+        await self._emit(ConfigOptions(self.options.listed()))
+
+    async def set_title(self, title: str) -> None:
+        self.card = replace(self.card.touched(), title=title, titled_by_user=True)
+        await self._save()
+        await self._emit(SessionInfo(title, self.card.updated_at))
+
+    # Ends and beginnings ---------------------------------------------------------------------------
+
+    async def show(self, update: Update) -> None:
+        """Send an update that is no news: a part of the history, or what is offered."""
+        if not self._closed:
+            await self._client.show(update)
+
+    async def close(self) -> None:
+        """Cancel the turn, wait for its last words, and let go of the log. Then the session is silent."""
+        if self._closed:
+            return
+        with anyio.move_on_after(ENDING, shield=True):
+            while self._scope is not None:
+                self.cancel()
+                await self._ended.wait()
+        self._closed = True
+        with anyio.move_on_after(SAVING, shield=True):
+            await anyio.to_thread.run_sync(self._log.close, abandon_on_cancel=True)
+
+    async def _emit(self, update: Update) -> None:
+        if self._closed:
+            return
+        self._record(update)
+        await self._client.emit(update)
+
+    async def _ask(self, call: ToolCall, options: Sequence[Option]) -> str | None:
+        await self._emit(ActionRequired())
+        chosen = await self._client.ask(call, options)
+        await self._emit(TurnStarted())
+        return chosen
+
+    # The log ---------------------------------------------------------------------------------------
+
+    def _record(self, update: Update | None = None) -> None:
+        entries = self._recorder.entries_of(self._conversation.messages) if self._conversation else []
+        if update is not None and (entry := entry_of(update)) is not None:
+            entries.append(entry)
+        try:
+            self._log.append(*entries)
+        except (OSError, ValueError) as error:
+            self._lost(error)
+
+    async def _save(self) -> None:
+        self._record()
+        try:
+            await anyio.to_thread.run_sync(self._log.sync, self.card, abandon_on_cancel=True)
+        except (OSError, ValueError) as error:
+            self._lost(error)
+        if self._unsaved:
+            await self._emit(Notice("warning", "This session is not being saved", "The agent's log says why."))
+
+    def _lost(self, error: Exception) -> None:
+        if not self._unsaved:
+            log.error("session %s is no longer saved: %s", self.id, error)
+        self._unsaved = True
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "running" if self.running else "idle"
+        return f"<Session {self.id} in {self.cwd} [{state}]>"
+
+
+def _toolbox(workspace: Workspace, limit: int) -> Toolbox:
+    # Imported here: the tools and their libraries are a fifth of the start-up, and `initialize` needs none of them.
+    from .tools import Toolbox
+
+    return Toolbox(workspace, result_limit=limit)
+
+
+def _title(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_TITLE else line[: LONGEST_TITLE - 1] + "…"
+
+
+def _failure(error: Exception) -> TurnEnded | None:
+    """How a failed turn is said to have ended; None if it never began."""
+    if isinstance(error, PromptTooLong | RequestError):
+        return None
+    message = str(error) if isinstance(error, TurnFailed) else "The turn failed"
+    return TurnEnded("error", extra={"error": {"code": int(ErrorCode.INTERNAL_ERROR), "message": message}})
