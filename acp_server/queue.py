@@ -28,7 +28,7 @@ class Queue:
         self._session = session
         self._group = group
         self._lock = anyio.Lock()
-        self._tickets: set[_Ticket] = set()
+        self._tickets: list[_Ticket] = []
         self._fewer = anyio.Event()
 
     async def insert(self, text: str, blocks: Sequence[Block]) -> str:
@@ -39,7 +39,7 @@ class Queue:
         if sum(not ticket.done.is_set() for ticket in self._tickets) >= MOST:
             raise RequestError(ErrorCode.INVALID_REQUEST, f"More than {MOST} prompts wait in this session.")
         ticket = _Ticket()
-        self._tickets.add(ticket)
+        self._tickets.append(ticket)
         self._group.start_soon(self._run, ticket, text, blocks)
         try:
             await ticket.done.wait()
@@ -52,7 +52,7 @@ class Queue:
 
     def clear(self) -> None:
         """Withdraw every prompt that still waits."""
-        for ticket in self._tickets:
+        for ticket in list(self._tickets):
             ticket.waiting.cancel()
 
     async def empty(self) -> None:
@@ -83,7 +83,7 @@ class Queue:
             if ticket.holds:
                 self._lock.release()
             ticket.fail(RequestError.cancelled())
-            self._tickets.discard(ticket)
+            self._tickets.remove(ticket)
             self._fewer.set()
 
 

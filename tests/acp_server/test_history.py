@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from update_values import version_2
 
 from acp.json_text import dumps, loads
 from acp.updates import (
@@ -24,9 +22,6 @@ from acp.updates import (
 from acp_server import model
 from acp_server.history import LOST, Recorder, entry_of, messages_of, settings_of, turns_of, updates_of
 from acp_server.record import from_json, to_json
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "acp"))
-from update_values import version_2
 
 
 @settings(max_examples=200, deadline=None)
