@@ -15,21 +15,25 @@ from anyio.abc import TaskGroup
 
 from acp.connection import Connection
 from acp.dialect import Dialect
-from acp.errors import ConnectionClosed
+from acp.errors import ConnectionClosed, LocalProtocolError
 from acp.transports import Transport
 from acp.transports.child import ChildTransport
-from acp.updates import ToolCallUpdate, Update
+from acp.updates import Json, Update
 
-from .host import Host, Option
+from .host import Host
 from .launch import CannotStart, Target, open_transport
+from .opening import INITIALIZE, open_surface
 from .session import KEPT_UPDATES, Session
-from .surface import AgentInfo
-from .surface_v1 import SurfaceV1
+from .surface import AgentInfo, Opened, Place, Question, SessionCard, Surface
 
 log = logging.getLogger("acp")
 
 START = 30.0
 """Seconds an agent gets to start and answer `initialize`."""
+STABLE = 1
+"""The newest version of the protocol that is no draft."""
+MOST_PAGES = 1000
+"""Pages of a list that are read; an agent whose list never ends is read no further."""
 EARLY_SESSIONS = 16
 """Sessions that may report before we know them; of more, the reports are dropped."""
 
@@ -37,12 +41,13 @@ EARLY_SESSIONS = 16
 class Client:
     """A conversation with one agent. Made by `connect`."""
 
-    def __init__(self, host: Host, transport: Transport) -> None:
-        self.surface = SurfaceV1(host, self)
-        self.connection = Connection(transport, self.surface.handlers, name="agent", calls=self.surface.first_calls)
-        self.surface.connection = self.connection
+    surface: Surface
+
+    def __init__(self, host: Host, transport: Transport, version: int) -> None:
+        self.connection = Connection(transport, name="agent", calls=[INITIALIZE])
         self.sessions: dict[str, Session] = {}
         self._host = host
+        self._version = version
         self._transport = transport
         self._group: TaskGroup | None = None
         self._early: dict[str, deque[Update]] = {}
@@ -60,16 +65,89 @@ class Client:
         """The version that was agreed on."""
         return self.surface.dialect
 
+    # Sessions --------------------------------------------------------------------------------------
+
     async def new_session(
-        self, cwd: str | os.PathLike[str], *, directories: Sequence[str | os.PathLike[str]] = ()
+        self,
+        cwd: str | os.PathLike[str],
+        *,
+        directories: Sequence[str | os.PathLike[str]] = (),
+        mcp_servers: Sequence[Mapping[str, Json]] = (),
     ) -> Session:
-        """A new session in a directory, made absolute. Raises RequestError, ConnectionClosed."""
-        where = _absolute(cwd)
-        id = await self.surface.new_session(where, directories=[_absolute(path) for path in directories])
-        assert self._group is not None
-        session = self.sessions[id] = Session(id, where, self.surface, self._host, self._group, self._forget)
-        session.updates.extend(self._early.pop(id, ()))
+        """A new session in a directory, made absolute. Raises RequestError, ConnectionClosed.
+
+        `mcp_servers` are passed on as they are on the wire.
+        """
+        place = _place(cwd, directories, mcp_servers)
+        return self._begin(await self.surface.new_session(place), place)
+
+    async def load_session(
+        self,
+        id: str,
+        cwd: str | os.PathLike[str],
+        *,
+        replay: bool = True,
+        directories: Sequence[str | os.PathLike[str]] = (),
+        mcp_servers: Sequence[Mapping[str, Json]] = (),
+    ) -> Session:
+        """A session that the agent keeps, to go on with. `Session.history` is what was said before, with `replay`.
+
+        Raises RequestError, ConnectionClosed, and LocalProtocolError where the agent cannot.
+        """
+        place = _place(cwd, directories, mcp_servers)
+        if id in self.sessions:
+            raise LocalProtocolError(f"session {id} is open already")
+        session = self._begin(Opened(id), place)
+        session.is_loading = True
+        try:
+            session.take(await self.surface.open_session(id, place, replay=replay))
+        except BaseException:
+            self._forget(id)
+            raise
+        finally:
+            session.is_loading = False
         return session
+
+    async def fork_session(self, id: str, cwd: str | os.PathLike[str]) -> Session:
+        """A new session with the history of another (unstable). Raises like `load_session`."""
+        place = _place(cwd, (), ())
+        return self._begin(await self.surface.fork_session(id, place), place)
+
+    async def list_sessions(self, cwd: str | os.PathLike[str] | None = None) -> list[SessionCard]:
+        """All sessions that the agent keeps, or those of one directory; at most `MOST_PAGES` pages of them."""
+        cards: list[SessionCard] = []
+        where = None if cwd is None else _absolute(cwd)
+        cursor: str | None = None
+        for _ in range(MOST_PAGES):
+            page, cursor = await self.surface.list_sessions(where, cursor)
+            cards += page
+            if cursor is None:
+                break
+        return cards
+
+    async def delete_session(self, id: str) -> None:
+        """Have the agent forget a session; one that is open here is closed first."""
+        if (session := self.sessions.get(id)) is not None:
+            await session.close()
+        await self.surface.delete_session(id)
+
+    def _begin(self, opened: Opened, place: Place) -> Session:
+        assert self._group is not None
+        session = Session(opened.id, place.cwd, self.surface, self._host, self._group, self._forget)
+        session.take(opened)
+        self.sessions[opened.id] = session
+        for update in self._early.pop(opened.id, ()):
+            session.keep(update)
+        return session
+
+    # Who we are ------------------------------------------------------------------------------------
+
+    async def login(self, method_id: str) -> None:
+        """Log in by one of the ways in `info.auth_methods` that the agent runs itself."""
+        await self.surface.login(method_id)
+
+    async def logout(self) -> None:
+        await self.surface.logout()
 
     def kill(self) -> None:
         """End an agent that we started, at once. Of another, nothing happens; leaving the block ends both."""
@@ -92,12 +170,12 @@ class Client:
         else:
             log.info("an update of session %r, which we do not know, was dropped", session_id)
 
-    async def asked(self, session_id: str, call: ToolCallUpdate, options: Sequence[Option]) -> str | None:
+    async def asked(self, session_id: str, question: Question) -> str | None:
         session = self.sessions.get(session_id)
         if session is None:
             log.warning("a question of session %r, which we do not know, was dismissed", session_id)
             return None
-        return await session.ask(call, options)
+        return await session.ask(question)
 
     # Life ------------------------------------------------------------------------------------------
 
@@ -108,7 +186,7 @@ class Client:
         exits.push_async_callback(self._stop)
         try:
             with anyio.fail_after(seconds):
-                await self.surface.initialize(_release())
+                self.surface = await open_surface(self.connection, self._host, self, self._version, _release())
         except anyio.get_cancelled_exc_class():
             self.kill()  # it has nothing to finish
             raise
@@ -141,14 +219,16 @@ class _Connecting:
         cwd: str | os.PathLike[str] | None,
         env: Mapping[str, str] | None,
         seconds: float,
+        version: int,
     ) -> None:
         self._target, self._host, self._cwd, self._env, self._seconds = target, host, cwd, env, seconds
+        self._version = version
         self._exits = AsyncExitStack()
 
     async def __aenter__(self) -> Client:
         try:
             transport = await open_transport(self._target, self._exits, cwd=self._cwd, env=self._env)
-            client = Client(self._host, transport)
+            client = Client(self._host, transport, self._version)
             await client.start(self._exits, self._seconds)
             return client
         except BaseException:
@@ -166,14 +246,24 @@ def connect(
     cwd: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
     start_timeout: float = START,
+    version: int = STABLE,
 ) -> _Connecting:
     """Start an agent, or take one that runs, and talk to it: `async with connect("acp agent", host=…) as client`.
 
     `host` is what the client does for the agent; without one, it rejects every question. `cwd` and `env` are the
-    agent process's. Raises CannotStart when the agent cannot be started or does not answer within `start_timeout`
+    agent process's. `version` is the highest version of the protocol to speak: 2 is a draft, and an agent that lacks it
+    answers in version 1. Raises CannotStart when the agent cannot be started or does not answer within `start_timeout`
     seconds, with its last words on stderr; NegotiationError when it speaks no version that we speak.
     """
-    return _Connecting(target, host or Host(), cwd, env, start_timeout)
+    return _Connecting(target, host or Host(), cwd, env, start_timeout, version)
+
+
+def _place(
+    cwd: str | os.PathLike[str],
+    directories: Sequence[str | os.PathLike[str]],
+    mcp_servers: Sequence[Mapping[str, Json]],
+) -> Place:
+    return Place(_absolute(cwd), [_absolute(path) for path in directories], mcp_servers)
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:

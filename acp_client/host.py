@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from acp.updates import Diff, Json, ToolCall
+from acp.updates import Changes, Diff, Json, ToolCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,15 @@ class PermissionRequest:
     """The agent asks whether it may make a tool call.
 
     `call` has all that is known of it: what the request said, over what was announced before. `cwd` is the
-    session's directory.
+    session's directory. `title` is the question, in version 1 the call's title.
     """
 
     session_id: str
     cwd: str
     call: ToolCall
     options: tuple[Option, ...]
+    title: str = ""
+    description: str | None = None
 
     def choose(self, *kinds: str) -> str | None:
         """The id of the first option of the first of these kinds that is offered; two may be of one kind."""
@@ -44,8 +46,16 @@ class PermissionRequest:
     @property
     def paths(self) -> tuple[str, ...]:
         """The files that the call says it touches."""
-        diffs = (item.path for item in self.call.content if isinstance(item, Diff))
-        return tuple(dict.fromkeys([*diffs, *(location.path for location in self.call.locations)]))
+        found: list[str] = []
+        for item in self.call.content:
+            match item:
+                case Diff(path):
+                    found.append(path)
+                case Changes(files):
+                    found += [path for file in files for path in (file.old_path, file.path) if path]
+                case _:
+                    pass
+        return tuple(dict.fromkeys([*found, *(location.path for location in self.call.locations)]))
 
 
 Ask = Callable[[PermissionRequest], Awaitable[str | None]]

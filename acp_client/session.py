@@ -16,11 +16,32 @@ from anyio.abc import TaskGroup
 
 from acp.errors import AcpError, ConnectionClosed, LocalProtocolError
 from acp.merging import merged
-from acp.updates import Block, Json, MessageChunk, TextBlock, ToolCall, ToolCallUpdate, Update
+from acp.updates import (
+    UNSET,
+    ActionRequired,
+    Block,
+    Choice,
+    Command,
+    Commands,
+    ConfigOption,
+    ConfigOptions,
+    Json,
+    Message,
+    MessageChunk,
+    ModeChanged,
+    OtherOption,
+    SessionInfo,
+    TextBlock,
+    ToolCall,
+    ToolCallUpdate,
+    TurnEnded,
+    TurnStarted,
+    Update,
+)
 
-from .host import Host, Option, PermissionRequest
+from .host import Host, PermissionRequest
 from .inbox import Inbox
-from .surface import Ending, PendingTurn, Surface, Usage
+from .surface import Ending, Opened, PendingTurn, Question, Surface, Usage
 
 log = logging.getLogger("acp")
 
@@ -39,7 +60,8 @@ OnClose = Callable[[str], None]
 class Session:
     """One conversation with the agent. Made by `Client.new_session`.
 
-    `updates` keeps what the agent reported outside of turns: before the first, between two, after the last.
+    `updates` keeps what the agent reported outside of turns: before the first, between two, after the last; `history`
+    is what was said before the session was loaded. `options`, `mode`, `commands` and `title` are as last reported.
     """
 
     def __init__(self, id: str, cwd: str, surface: Surface, host: Host, group: TaskGroup, on_close: OnClose) -> None:
@@ -51,7 +73,15 @@ class Session:
         self._host = host
         self._group = group
         self._on_close = on_close
+        self.history: list[Update] = []
+        self.is_loading = False
+        self.title: str | None = None
+        self.options: tuple[ConfigOption | OtherOption, ...] = ()
+        self.mode: str | None = None
+        self.modes: tuple[Choice, ...] = ()
+        self.commands: tuple[Command, ...] = ()
         self._calls: dict[str, ToolCall] = {}
+        self._messages: dict[str, None] = {}
         self._questions: set[anyio.CancelScope] = set()
         self._closed = False
 
@@ -68,6 +98,23 @@ class Session:
         """Ask the agent to end the turn; dismiss every open question. Without a turn nothing happens."""
         if self.turn is not None:
             await self.turn.cancel()
+
+    async def set_option(self, id: str, value: str | bool) -> None:
+        """Set one of `options`. Raises RequestError, ConnectionClosed."""
+        self.options = await self._surface.set_option(self.id, id, value)
+
+    async def set_mode(self, mode: str) -> None:
+        """Change the mode: by the option that stands for it, or as agents do that have modes and no options."""
+        option = next((o for o in self.options if isinstance(o, ConfigOption) and o.category == "mode"), None)
+        if option is not None:
+            await self.set_option(option.id, mode)
+        else:
+            await self._surface.set_mode(self.id, mode)
+        self.mode = mode
+
+    async def cancel_call(self, call_id: str) -> None:
+        """Have the agent cancel one call of the turn (version 2). Raises RequestError if it cannot be cancelled now."""
+        await self._surface.cancel_call(self.id, call_id)
 
     async def close(self) -> None:
         """End the session: its turn is cancelled, what nobody read is dropped."""
@@ -93,29 +140,84 @@ class Session:
         if self.turn is turn:
             self.turn = None
 
+    def take(self, opened: Opened) -> None:
+        """What the agent said when it opened the session."""
+        self.options, self.mode, self.modes = opened.options, opened.mode, opened.modes
+        self.commands = opened.commands or self.commands
+
     async def receive(self, update: Update) -> None:
-        """Put an update where it will be read."""
-        if isinstance(update, ToolCall):
-            self._remember(update)
-        elif isinstance(update, ToolCallUpdate):
-            self._remember(merged(self._calls.get(update.id), update))
-        if self.turn is None or not await self.turn.inbox.put(update):
-            self.updates.append(update)
+        """Put an update where it will be read, in the words that are the same in every version."""
+        for word in self._words(update):
+            if self.is_loading:
+                self.history.append(word)
+            elif self.turn is None or not await self.turn.inbox.put(word):
+                self.updates.append(word)
+
+    def keep(self, update: Update) -> None:
+        """Take an update that came before the session was known."""
+        self.updates.extend(self._words(update))
+
+    def _words(self, update: Update) -> Sequence[Update]:
+        """The update as the application reads it.
+
+        What begins something says so in every version: the first change of a call that was never announced is its
+        announcement, and a message is told in chunks until it changes as a whole. When a turn begins and ends is told
+        by the turn.
+        """
+        match update:
+            case ToolCall():
+                self._remember(update)
+            case ToolCallUpdate() if update.id not in self._calls:
+                call = merged(None, update)
+                self._remember(call)
+                return [call]
+            case ToolCallUpdate():
+                self._remember(merged(self._calls[update.id], update))
+            case MessageChunk(message_id=str(id)):
+                self._begun(id)
+            case Message(role, id) if self._begun(id):
+                blocks = update.content if isinstance(update.content, tuple) else ()
+                return [MessageChunk(role, block, id, update.extra) for block in blocks]
+            case ConfigOptions():
+                self.options = update.options
+            case ModeChanged():
+                self.mode = update.mode
+            case Commands():
+                self.commands = update.commands
+            case SessionInfo(title):
+                self.title = self.title if title is UNSET else title
+            case TurnStarted() | ActionRequired() | TurnEnded():
+                return []
+            case _:
+                pass
+        return [update]
+
+    def _begun(self, message_id: str) -> bool:
+        """Whether a message begins here."""
+        if message_id in self._messages:
+            return False
+        self._messages[message_id] = None
+        if len(self._messages) > KEPT_CALLS:
+            self._messages.pop(next(iter(self._messages)))
+        return True
 
     def _remember(self, call: ToolCall) -> None:
         self._calls[call.id] = call
         if len(self._calls) > KEPT_CALLS:
             self._calls.pop(next(iter(self._calls)))
 
-    async def ask(self, update: ToolCallUpdate, options: Sequence[Option]) -> str | None:
+    async def ask(self, question: Question) -> str | None:
         """The host's answer; None when it has none, and when the turn is cancelled meanwhile.
 
         The request waits a moment for the updates that came before it, so that the user sees them first.
         """
         if self.turn is not None and self.turn.is_cancelled:
             return None
-        call = merged(self._calls.get(update.id), update)
-        request = PermissionRequest(self.id, self.cwd, call, tuple(options))
+        call = merged(self._calls.get(question.call.id), question.call)
+        options = question.options
+        request = PermissionRequest(
+            self.id, self.cwd, call, options, question.title or call.title, question.description
+        )
         chosen: str | None = None
         scope = anyio.CancelScope()
         self._questions.add(scope)

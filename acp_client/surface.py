@@ -1,6 +1,6 @@
 """What a version of the protocol offers the client, in no version's words.
 
-`surface_v1` implements `Surface` with version 1; version 2 joins as `surface_v2`. Neither is known above `client`.
+`surface_v1` and `surface_v2` implement `Surface`. Neither is known above `opening`, which chooses one.
 """
 
 from __future__ import annotations
@@ -9,8 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from acp.connection import Connection, Handlers
 from acp.dialect import Dialect
-from acp.updates import Block, Json, ToolCallUpdate, TurnStopReason, Update
+from acp.updates import (
+    Block,
+    Choice,
+    Command,
+    ConfigOption,
+    Json,
+    OtherOption,
+    ToolCallUpdate,
+    TurnStopReason,
+    Update,
+)
 
 from .host import Option
 
@@ -47,6 +58,38 @@ class Ending:
     meta: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
+@dataclass(frozen=True, slots=True)
+class SessionCard:
+    """A session in an agent's list. `extra` is what else the agent said of it."""
+
+    id: str
+    cwd: str
+    title: str | None = None
+    updated_at: str | None = None
+    directories: tuple[str, ...] = ()
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What an agent says of a session when it opens one. `mode` is v1's; v2 has an option for it."""
+
+    id: str
+    options: tuple[ConfigOption | OtherOption, ...] = ()
+    commands: tuple[Command, ...] = ()
+    mode: str | None = None
+    modes: tuple[Choice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a session works, and with which MCP servers, as they are on the wire."""
+
+    cwd: str
+    directories: Sequence[str] = ()
+    mcp_servers: Sequence[Mapping[str, Json]] = ()
+
+
 class Owner(Protocol):
     """Who a surface reports to."""
 
@@ -54,9 +97,19 @@ class Owner(Protocol):
         """A session reports something. Called in the order of arrival; waiting here makes the agent wait."""
         ...
 
-    async def asked(self, session_id: str, call: ToolCallUpdate, options: Sequence[Option]) -> str | None:
+    async def asked(self, session_id: str, question: Question) -> str | None:
         """The agent asks for permission: the id of an option, or None."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request for permission, as the agent put it."""
+
+    call: ToolCallUpdate
+    options: tuple[Option, ...]
+    title: str = ""
+    description: str | None = None
 
 
 class PendingTurn(Protocol):
@@ -68,7 +121,13 @@ class PendingTurn(Protocol):
 
 
 class Surface(Protocol):
-    """A version's methods, as the client calls them."""
+    """A version's methods, as the client calls them.
+
+    What the agent has not advertised raises LocalProtocolError, before a byte is sent.
+    """
+
+    handlers: Handlers
+    connection: Connection
 
     @property
     def dialect(self) -> Dialect: ...
@@ -76,7 +135,35 @@ class Surface(Protocol):
     @property
     def info(self) -> AgentInfo: ...
 
-    async def new_session(self, cwd: str, *, directories: Sequence[str] = ()) -> str: ...
+    def accept(self, answer: Json) -> None:
+        """Take the agent's answer to `initialize` and open what it advertised. Raises ValidationError."""
+        ...
+
+    async def login(self, method_id: str) -> None: ...
+
+    async def logout(self) -> None: ...
+
+    async def new_session(self, place: Place) -> Opened: ...
+
+    async def open_session(self, id: str, place: Place, *, replay: bool) -> Opened:
+        """Open a session that the agent keeps; `replay` asks for its whole history before the answer."""
+        ...
+
+    async def fork_session(self, id: str, place: Place) -> Opened: ...
+
+    async def list_sessions(self, cwd: str | None, cursor: str | None) -> tuple[list[SessionCard], str | None]:
+        """One page, and where the next one begins; None at the end."""
+        ...
+
+    async def close_session(self, session_id: str) -> None: ...
+
+    async def delete_session(self, session_id: str) -> None: ...
+
+    async def set_option(
+        self, session_id: str, option_id: str, value: str | bool
+    ) -> tuple[ConfigOption | OtherOption, ...]: ...
+
+    async def set_mode(self, session_id: str, mode: str) -> None: ...
 
     async def prompt(self, session_id: str, blocks: Sequence[Block]) -> PendingTurn:
         """Begin a turn. What is said after this, a cancel say, is said behind it."""
@@ -84,4 +171,4 @@ class Surface(Protocol):
 
     async def cancel(self, session_id: str) -> None: ...
 
-    async def close_session(self, session_id: str) -> None: ...
+    async def cancel_call(self, session_id: str, call_id: str) -> None: ...

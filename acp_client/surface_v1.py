@@ -7,34 +7,35 @@ come later are the session's, not the turn's.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import anyio
 
 from acp.connection import Connection, Handlers, Pending
-from acp.dialect import DIALECTS, V1, Dialect, agreed
-from acp.errors import ErrorCode, LocalProtocolError, NegotiationError, RequestError
-from acp.updates import Block, OtherBlock
+from acp.dialect import V1, Dialect
+from acp.errors import ErrorCode, LocalProtocolError, RequestError
+from acp.methods import Method
+from acp.plain import hear_option
+from acp.updates import Block, Choice, ConfigOption, Json, OtherBlock, OtherOption
 from acp.v1 import dialect, schema
 
 from .host import Files, Host, Option
-from .surface import AgentInfo, Ending, Owner, Usage
-
-NAME = "acp-laguna-client"
+from .surface import AgentInfo, Ending, Opened, Owner, Place, Question, SessionCard, Usage
 
 _NEEDS = {"image": "image", "audio": "audio", "resource": "embedded_context"}
 """The prompt capability that a content block needs; text and resource links need none."""
 
 
 class SurfaceV1:
-    """One conversation with an agent that speaks version 1. `connection` must be set before anything is called."""
+    """One conversation with an agent that speaks version 1."""
 
-    connection: Connection
     info: AgentInfo
 
-    def __init__(self, host: Host, owner: Owner) -> None:
-        self._host = host
+    def __init__(self, host: Host, owner: Owner, connection: Connection) -> None:
         self._owner = owner
         self._prompts = schema.PromptCapabilities()
+        self._mcp = schema.McpCapabilities()
+        self.connection = connection
         self.handlers = (
             Handlers().on(schema.SESSION_UPDATE, self._updated).on(schema.SESSION_REQUEST_PERMISSION, self._asked)
         )
@@ -42,58 +43,102 @@ class SurfaceV1:
             files = _FilesV1(host.files)
             self.handlers.on(schema.FS_READ_TEXT_FILE, files.read).on(schema.FS_WRITE_TEXT_FILE, files.write)
 
-    first_calls = (schema.INITIALIZE,)
-    """What may be called before the agent has answered `initialize`."""
-
     @property
     def dialect(self) -> Dialect:
         return V1
 
-    # What we ask ---------------------------------------------------------------------------------
+    # How it begins -------------------------------------------------------------------------------
 
-    async def initialize(self, release: str) -> AgentInfo:
-        """Offer the latest version we speak and judge the agent's answer. Raises NegotiationError."""
-        has_files = self._host.files is not None
-        request = schema.InitializeRequest(
-            protocol_version=max(DIALECTS),
-            client_capabilities=schema.ClientCapabilities(
-                fs=schema.FileSystemCapabilities(read_text_file=has_files, write_text_file=has_files),
-                terminal=False,
-            ),
-            client_info=schema.Implementation(name=NAME, version=release),
-        )
-        try:
-            answer = await self.connection.call(schema.INITIALIZE, request)
-        except RequestError as error:
-            if error.code == ErrorCode.UNSUPPORTED_PROTOCOL_VERSION:
-                raise NegotiationError(
-                    f"the agent refuses our protocol version: {error.message} {error.data}"
-                ) from error
-            raise
-        agreed(answer.protocol_version)
-        self._open(answer.agent_capabilities)
-        about = answer.agent_info
+    @staticmethod
+    def capabilities(host: Host) -> dict[str, Json]:
+        """What the host is capable of, in version 1's words."""
+        has_files = host.files is not None
+        return {
+            "fs": {"readTextFile": has_files, "writeTextFile": has_files},
+            "terminal": False,
+            "session": {"compaction": {}, "notices": {}, "configOptions": {"boolean": {}}},
+        }
+
+    def accept(self, answer: Json) -> None:
+        """Take the agent's answer to `initialize` and open what it advertised. Raises ValidationError."""
+        said = schema.InitializeResponse.decode(answer)
+        self._prompts, self._mcp = said.agent_capabilities.prompt_capabilities, said.agent_capabilities.mcp_capabilities
+        about = said.agent_info
         self.info = AgentInfo(
-            version=answer.protocol_version,
+            version=said.protocol_version,
             name=about.name if about else "",
             title=(about.title or "") if about else "",
             release=about.version if about else "",
-            capabilities=answer.agent_capabilities.encode(),
-            auth_methods=tuple(method.encode() for method in answer.auth_methods),
+            capabilities=said.agent_capabilities.encode(),
+            auth_methods=tuple(method.encode() for method in said.auth_methods),
         )
-        return self.info
+        self.connection.reopen(self.handlers, _calls(said))
 
-    def _open(self, capabilities: schema.AgentCapabilities) -> None:
-        self._prompts = capabilities.prompt_capabilities
-        self.connection.open(Handlers(), (schema.SESSION_NEW, schema.SESSION_PROMPT, schema.SESSION_CANCEL))
-        if capabilities.session_capabilities.close is not None:
-            self.connection.open(Handlers(), (schema.SESSION_CLOSE,))
+    async def login(self, method_id: str) -> None:
+        kind = next((m.get("type", "agent") for m in self.info.auth_methods if m.get("id") == method_id), None)
+        if kind != "agent":
+            raise LocalProtocolError(f"the agent has no way to log in called {method_id!r} that it runs itself")
+        await self.connection.call(schema.AUTHENTICATE, schema.AuthenticateRequest(method_id=method_id))
 
-    async def new_session(self, cwd: str, *, directories: Sequence[str] = ()) -> str:
-        request = schema.NewSessionRequest(cwd=cwd, mcp_servers=[])
-        if directories:
-            request = schema.NewSessionRequest(cwd=cwd, mcp_servers=[], additional_directories=list(directories))
-        return (await self.connection.call(schema.SESSION_NEW, request)).session_id
+    async def logout(self) -> None:
+        await self.connection.call(schema.LOGOUT, schema.LogoutRequest())
+
+    # Sessions --------------------------------------------------------------------------------------
+
+    async def new_session(self, place: Place) -> Opened:
+        answer = await self.connection.call(schema.SESSION_NEW, schema.NewSessionRequest.decode(self._place(place)))
+        return _opened(answer.session_id, answer)
+
+    async def open_session(self, id: str, place: Place, *, replay: bool) -> Opened:
+        params = {"sessionId": id, **self._place(place)}
+        if replay:
+            loaded = await self.connection.call(schema.SESSION_LOAD, schema.LoadSessionRequest.decode(params))
+            return _opened(id, loaded)
+        resumed = await self.connection.call(schema.SESSION_RESUME, schema.ResumeSessionRequest.decode(params))
+        return _opened(id, resumed)
+
+    async def fork_session(self, id: str, place: Place) -> Opened:
+        request = schema.ForkSessionRequest.decode({"sessionId": id, **self._place(place)})
+        answer = await self.connection.call(schema.SESSION_FORK, request)
+        return _opened(answer.session_id, answer)
+
+    async def list_sessions(self, cwd: str | None, cursor: str | None) -> tuple[list[SessionCard], str | None]:
+        given = {name: value for name, value in (("cwd", cwd), ("cursor", cursor)) if value is not None}
+        answer = await self.connection.call(schema.SESSION_LIST, schema.ListSessionsRequest.decode(given))
+        return [_card(info) for info in answer.sessions], answer.next_cursor
+
+    async def close_session(self, session_id: str) -> None:
+        """Tell the agent that the session is over, if it wants to know; some advertise that and do not."""
+        try:
+            await self.connection.call(schema.SESSION_CLOSE, schema.CloseSessionRequest(session_id=session_id))
+        except (LocalProtocolError, RequestError):
+            return
+
+    async def delete_session(self, session_id: str) -> None:
+        await self.connection.call(schema.SESSION_DELETE, schema.DeleteSessionRequest(session_id=session_id))
+
+    async def set_option(
+        self, session_id: str, option_id: str, value: str | bool
+    ) -> tuple[ConfigOption | OtherOption, ...]:
+        kind = {"type": "boolean"} if isinstance(value, bool) else {}
+        params = {"sessionId": session_id, "configId": option_id, "value": value, **kind}
+        request = schema.SetSessionConfigOptionRequest.decode(params)
+        answer = await self.connection.call(schema.SESSION_SET_CONFIG_OPTION, request)
+        return tuple(hear_option(option.encode(), dialect.SPELLING) for option in answer.config_options)
+
+    async def set_mode(self, session_id: str, mode: str) -> None:
+        request = schema.SetSessionModeRequest(session_id=session_id, mode_id=mode)
+        await self.connection.call(schema.SESSION_SET_MODE, request)
+
+    def _place(self, place: Place) -> dict[str, Json]:
+        for server in place.mcp_servers:
+            kind = server.get("type", "stdio")
+            if kind in ("http", "sse", "acp") and not getattr(self._mcp, kind, None):
+                raise LocalProtocolError(f"the agent connects to no MCP servers of type {kind}")
+        directories = {"additionalDirectories": [*place.directories]} if place.directories else {}
+        return {"cwd": place.cwd, "mcpServers": [dict(server) for server in place.mcp_servers], **directories}
+
+    # Turns -----------------------------------------------------------------------------------------
 
     async def prompt(self, session_id: str, blocks: Sequence[Block]) -> PendingTurnV1:
         """Begin a turn. Raises LocalProtocolError for content that the agent does not take."""
@@ -111,12 +156,8 @@ class SurfaceV1:
     async def cancel(self, session_id: str) -> None:
         await self.connection.notify(schema.SESSION_CANCEL, schema.CancelNotification(session_id=session_id))
 
-    async def close_session(self, session_id: str) -> None:
-        """Tell the agent that the session is over, if it wants to know; some advertise that and do not."""
-        try:
-            await self.connection.call(schema.SESSION_CLOSE, schema.CloseSessionRequest(session_id=session_id))
-        except (LocalProtocolError, RequestError):
-            return
+    async def cancel_call(self, session_id: str, call_id: str) -> None:
+        raise LocalProtocolError("version 1 has no way to cancel one call; cancel the turn")
 
     # What we are asked ---------------------------------------------------------------------------
 
@@ -128,7 +169,7 @@ class SurfaceV1:
         call = dialect.decode_call_update(request.tool_call)
         options = tuple(Option(o.option_id, o.name, o.kind) for o in request.options)
         try:
-            chosen = await self._owner.asked(request.session_id, call, options)
+            chosen = await self._owner.asked(request.session_id, Question(call, options))
         except anyio.get_cancelled_exc_class():
             chosen = None
         if chosen is None:
@@ -169,6 +210,50 @@ class _FilesV1:
         except (OSError, ValueError) as error:
             raise RequestError.invalid_params(f"The file cannot be written: {error}") from error
         return schema.WriteTextFileResponse()
+
+
+def _calls(said: schema.InitializeResponse) -> list[Method[Any, Any]]:
+    """What the agent lets us call: what every agent does, and what this one advertised."""
+    able = said.agent_capabilities
+    sessions, auth = able.session_capabilities, able.auth
+    return [
+        schema.SESSION_NEW,
+        schema.SESSION_PROMPT,
+        schema.SESSION_CANCEL,
+        schema.SESSION_SET_MODE,
+        schema.SESSION_SET_CONFIG_OPTION,
+        *([schema.AUTHENTICATE] if said.auth_methods else []),
+        *([schema.LOGOUT] if auth.logout is not None else []),
+        *([schema.SESSION_LOAD] if able.load_session else []),
+        *([schema.SESSION_RESUME] if sessions.resume is not None else []),
+        *([schema.SESSION_LIST] if sessions.list is not None else []),
+        *([schema.SESSION_CLOSE] if sessions.close is not None else []),
+        *([schema.SESSION_DELETE] if sessions.delete is not None else []),
+        *([schema.SESSION_FORK] if sessions.fork is not None else []),
+    ]
+
+
+def _opened(
+    id: str,
+    answer: schema.NewSessionResponse
+    | schema.LoadSessionResponse
+    | schema.ResumeSessionResponse
+    | schema.ForkSessionResponse,
+) -> Opened:
+    modes = answer.modes
+    return Opened(
+        id,
+        tuple(hear_option(option.encode(), dialect.SPELLING) for option in answer.config_options or ()),
+        mode=modes.current_mode_id if modes else None,
+        modes=tuple(Choice(m.id, m.name, m.description) for m in modes.available_modes) if modes else (),
+    )
+
+
+def _card(info: schema.SessionInfo) -> SessionCard:
+    spoken = ("sessionId", "cwd", "title", "updatedAt", "additionalDirectories")
+    extra = {name: value for name, value in info.encode().items() if name not in spoken}
+    directories = tuple(info.additional_directories)
+    return SessionCard(info.session_id, info.cwd, info.title, info.updated_at, directories, extra)
 
 
 def _usage(usage: schema.Usage | None) -> Usage | None:
