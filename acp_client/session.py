@@ -14,8 +14,9 @@ from typing import Self
 import anyio
 from anyio.abc import TaskGroup
 
-from acp.errors import AcpError, ConnectionClosed, LocalProtocolError
+from acp.errors import AcpError, ConnectionClosed, LocalProtocolError, RemoteProtocolError
 from acp.merging import merged
+from acp.states import Calls
 from acp.updates import (
     UNSET,
     ActionRequired,
@@ -82,6 +83,7 @@ class Session:
         self.commands: tuple[Command, ...] = ()
         self._calls: dict[str, ToolCall] = {}
         self._messages: dict[str, None] = {}
+        self._states = Calls(KEPT_CALLS)
         self._questions: set[anyio.CancelScope] = set()
         self._closed = False
 
@@ -147,11 +149,20 @@ class Session:
 
     async def receive(self, update: Update) -> None:
         """Put an update where it will be read, in the words that are the same in every version."""
+        if not self.is_loading:  # a replay tells again what is over
+            self._judge(update)
         for word in self._words(update):
             if self.is_loading:
                 self.history.append(word)
             elif self.turn is None or not await self.turn.inbox.put(word):
                 self.updates.append(word)
+
+    def _judge(self, update: Update) -> None:
+        """Note where the agent breaks the rules of tool calls; what it said is taken all the same."""
+        try:
+            self._states.follow(update, blame="peer")
+        except RemoteProtocolError as error:
+            log.info("session %s: %s", self.id, error)
 
     def keep(self, update: Update) -> None:
         """Take an update that came before the session was known."""

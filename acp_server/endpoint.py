@@ -17,9 +17,10 @@ from pydantic import ValidationError
 
 from acp.connection import Connection, Handlers
 from acp.dialect import DIALECTS, negotiate
-from acp.errors import ErrorCode, RequestError
+from acp.errors import ErrorCode, RemoteProtocolError, RequestError
 from acp.handlers import Handler
 from acp.methods import Method
+from acp.states import CONNECTION, moved
 from acp.unions import Free
 from acp.wire import Json, Wire, pointers
 
@@ -62,8 +63,7 @@ class Endpoint:
         self._agent = agent
         self._group = group
         self._surface: Surface | None = None
-        self._version = 0
-        self._asked = False
+        self._state = "new"
         self.handlers = Handlers().on(INITIALIZE, self.initialize)
         for method in {name: m for dialect in DIALECTS.values() for name, m in dialect.methods.items()}.values():
             if method.side == "agent" and method.name != INITIALIZE.name:
@@ -76,8 +76,10 @@ class Endpoint:
     async def initialize(self, params: Free) -> Free:
         """Answer at once, and begin to load the model."""
         version = _version(params.root)
-        if self._surface is not None and (self._version < 2 or self._asked or version < self._version):
-            raise RequestError(ErrorCode.INVALID_REQUEST, "This connection is already initialized.")
+        try:
+            state = moved(CONNECTION, self._state, f"initialize {version}", "this connection", blame="peer")
+        except RemoteProtocolError as error:
+            raise RequestError(ErrorCode.INVALID_REQUEST, "This connection is already initialized.") from error
         surface = _SURFACES[version](self._agent, self._group, self.connection)
         try:
             answer = surface.initialize(params.root)
@@ -85,7 +87,7 @@ class Endpoint:
             raise RequestError.invalid_params("Invalid params", pointers(error)) from error
         if self._surface is None:
             self._group.start_soon(self._agent.warm_up)
-        self._surface, self._version = surface, version
+        self._surface, self._state = surface, state
         self.connection.reopen(self._noticed(surface.handlers()).on(INITIALIZE, self.initialize), surface.calls())
         return Free(answer.encode())
 
@@ -102,7 +104,7 @@ class Endpoint:
 
     def _notice(self, handler: Handler) -> Handler:
         async def noticed(params: Any) -> Any:
-            self._asked = True
+            self._state = moved(CONNECTION, self._state, "ask", "this connection", blame="peer")
             return await handler(params)
 
         return noticed

@@ -14,6 +14,7 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from acp.errors import ErrorCode, RequestError
+from acp.states import SESSION, Calls, moved, session_move
 from acp.updates import (
     ActionRequired,
     Block,
@@ -125,6 +126,8 @@ class Session:
         self._inserted = False
         self._closed = False
         self._unsaved = False
+        self._state = "idle"
+        self._calls = Calls()
 
     @property
     def id(self) -> str:
@@ -268,8 +271,12 @@ class Session:
             await anyio.to_thread.run_sync(self._log.close, abandon_on_cancel=True)
 
     async def _emit(self, update: Update) -> None:
+        """Record and send an update. Raises LocalProtocolError for one that may not be said now, before it is sent."""
         if self._closed:
             return
+        if (move := session_move(update)) is not None:
+            self._state = moved(SESSION, self._state, move, f"session {self.id}")
+        self._calls.follow(update)
         self._record(update)
         await self._client.emit(update)
 
