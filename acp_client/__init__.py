@@ -13,24 +13,34 @@ wait. What this library does not know comes through as it is.
 """
 
 from .client import Client, connect
+from .elicitation import Accepted, Declined, Dismissed, Elicit, FormRequest, UrlRequest
 from .host import Ask, Files, Host, Option, PermissionRequest, allow_all, allow_edits, allow_edits_or, reject_all
 from .launch import CannotStart, own_agent
 from .local import LocalFiles
 from .session import Session, Turn
 from .surface import AgentInfo, Usage
+from .terminals import LocalTerminals, Terminals
 
 __all__ = [
+    "Accepted",
     "AgentInfo",
     "Ask",
     "CannotStart",
     "Client",
+    "Declined",
+    "Dismissed",
+    "Elicit",
     "Files",
+    "FormRequest",
     "Host",
     "LocalFiles",
+    "LocalTerminals",
     "Option",
     "PermissionRequest",
     "Session",
+    "Terminals",
     "Turn",
+    "UrlRequest",
     "Usage",
     "allow_all",
     "allow_edits",

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import termios
-from contextlib import suppress
 from typing import TextIO
 
 import anyio
@@ -14,6 +11,7 @@ from acp.updates import UNSET
 
 from .console import Console
 from .host import Option, PermissionRequest
+from .keyboard import forget_typed, read_line
 from .visible import visible_line
 
 _KEYS = {"allow_once": "y", "allow_always": "a", "reject_once": "n", "reject_always": "r"}
@@ -23,11 +21,6 @@ class Quit(Exception):
     """The user wants neither answer but the end of the turn."""
 
 
-def has_terminal() -> bool:
-    """Whether there is somebody to ask, and something to show the question on."""
-    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
-
-
 class TerminalAsk:
     """Shows the whole command or diff, then the options, and reads a line. One request at a time.
 
@@ -35,10 +28,12 @@ class TerminalAsk:
     where the options always are. What was typed before the request was shown is no answer to it.
     """
 
-    def __init__(self, console: Console | None = None, *, err: TextIO | None = None) -> None:
+    def __init__(
+        self, console: Console | None = None, *, err: TextIO | None = None, one_at_a_time: anyio.Lock | None = None
+    ) -> None:
         self._err = Console(err or sys.stderr)
         self._console = console if console is not None and console.isatty() else self._err
-        self._one_at_a_time = anyio.Lock()
+        self._one_at_a_time = one_at_a_time or anyio.Lock()
 
     async def __call__(self, request: PermissionRequest) -> str | None:
         """The id of the option chosen. Raises Quit."""
@@ -51,9 +46,9 @@ class TerminalAsk:
             answered = False
             try:
                 while True:
-                    _forget_typed()
+                    forget_typed()
                     self._err.prompt("> ")
-                    line = await _line()
+                    line = await read_line()
                     word = (line or "q").strip()
                     if word in keys:
                         answered = True
@@ -81,15 +76,3 @@ def _keys(options: tuple[Option, ...]) -> dict[str, Option]:
         key = _KEYS.get(option.kind, "")
         keys[key if key and key not in keys else str(number)] = option
     return keys
-
-
-def _forget_typed() -> None:
-    with suppress(termios.error):
-        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
-
-
-async def _line() -> str | None:
-    """A line of stdin; None at its end. It can be cancelled, unlike `input`."""
-    stdin = sys.stdin.fileno()
-    await anyio.wait_readable(stdin)
-    return os.read(stdin, 4096).decode(errors="replace") or None

@@ -20,6 +20,7 @@ from acp.transports import Transport
 from acp.transports.child import ChildTransport
 from acp.updates import Json, Update
 
+from .elicitation import answered
 from .host import Host
 from .launch import CannotStart, Target, open_transport
 from .opening import INITIALIZE, open_surface
@@ -177,6 +178,15 @@ class Client:
             return None
         return await session.ask(question)
 
+    async def elicited(self, params: Mapping[str, Json]) -> dict[str, Json]:
+        id = params.get("sessionId")
+        session = self.sessions.get(id) if id is not None else None
+        if self._host.elicit is None or (id is not None and session is None):
+            log.warning("a request for input in session %r, which we do not know, was dismissed", id)
+            return {"action": "cancel"}
+        elicit = self._host.elicit if session is None else session.elicit
+        return await answered(elicit, params, agent=self.info.title or self.info.name)
+
     # Life ------------------------------------------------------------------------------------------
 
     async def start(self, exits: AsyncExitStack, seconds: float) -> None:
@@ -202,6 +212,9 @@ class Client:
     async def _stop(self) -> None:
         with anyio.CancelScope(shield=True):
             await self.connection.aclose()
+            if self._host.terminals is not None:
+                for id in list(self.sessions):
+                    await self._host.terminals.close_session(id)
         if self._group is not None:
             self._group.cancel_scope.cancel()
 

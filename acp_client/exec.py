@@ -23,11 +23,13 @@ from acp.errors import AcpError, ErrorCode, RequestError
 from acp.tasks import task_group
 from acp.updates import Update
 
-from .asking import Quit, TerminalAsk, has_terminal
+from .asking import Quit, TerminalAsk
 from .client import Client, connect
 from .console import Console
 from .events import EventLog
+from .forms import TerminalForms
 from .host import Ask, Host, PermissionRequest, allow_all, allow_edits_or
+from .keyboard import has_terminal
 from .options import Options, parse
 from .result import Exit, LastWords, Result, tokens_per_second
 from .session import Turn
@@ -101,7 +103,9 @@ class Run:
         self._options = options
         self._logs = logs
         self._views: list[View] = [*([console] if console else []), *logs]
-        self._terminal = TerminalAsk(console)
+        one_at_a_time = anyio.Lock()
+        self._terminal = TerminalAsk(console, one_at_a_time=one_at_a_time)
+        self._elicit = TerminalForms(console, one_at_a_time=one_at_a_time) if has_terminal() else None
         self._words = LastWords()
         self._client: Client | None = None
         self._turn: Turn | None = None
@@ -131,7 +135,7 @@ class Run:
 
     async def _converse(self) -> None:
         options = self._options
-        async with connect(options.agent, host=Host(ask=self._policy())) as client:
+        async with connect(options.agent, host=Host(ask=self._policy(), elicit=self._elicit)) as client:
             self._client = client
             session = await client.new_session(options.cwd)
             for log in self._logs:

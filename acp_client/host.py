@@ -13,6 +13,9 @@ from typing import Protocol
 
 from acp.updates import Changes, Diff, Json, ToolCall
 
+from .elicitation import Elicit
+from .terminals import Terminals
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -121,3 +124,5 @@ class Host:
 
     ask: Ask = reject_all
     files: Files | None = None
+    terminals: Terminals | None = None
+    elicit: Elicit | None = None

@@ -40,6 +40,7 @@ from acp.updates import (
     Update,
 )
 
+from .elicitation import Answer, Dismissed, Request
 from .host import Host, PermissionRequest
 from .inbox import Inbox
 from .surface import Ending, Opened, PendingTurn, Question, Surface, Usage
@@ -128,6 +129,8 @@ class Session:
         self.updates.clear()
         self._on_close(self.id)
         await self._surface.close_session(self.id)
+        if self._host.terminals is not None:
+            await self._host.terminals.close_session(self.id)
 
     # For the turn and the client -------------------------------------------------------------------
 
@@ -243,6 +246,23 @@ class Session:
         if chosen is not None and all(chosen != option.id for option in options):
             raise ValueError(f"{chosen!r} was not offered")
         return None if scope.cancel_called else chosen
+
+    async def elicit(self, request: Request) -> Answer:
+        """The user's answer; none when the turn is cancelled meanwhile."""
+        if self._host.elicit is None or (self.turn is not None and self.turn.is_cancelled):
+            return Dismissed()
+        answer: Answer = Dismissed()
+        scope = anyio.CancelScope()
+        self._questions.add(scope)
+        try:
+            with scope:
+                if self.turn is not None:
+                    with anyio.move_on_after(CATCH_UP):
+                        await self.turn.inbox.caught_up()
+                answer = await self._host.elicit(request)
+        finally:
+            self._questions.discard(scope)
+        return Dismissed() if scope.cancel_called else answer
 
     def dismiss_questions(self) -> None:
         """Answer every open question with `cancelled` (v1 prompt turn: a cancelled turn leaves none open)."""

@@ -101,6 +101,10 @@ class Owner(Protocol):
         """The agent asks for permission: the id of an option, or None."""
         ...
 
+    async def elicited(self, params: Mapping[str, Json]) -> dict[str, Json]:
+        """The agent asks for the user's input: the answer, both as in `elicitation/create`."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Question:

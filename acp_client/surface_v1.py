@@ -21,6 +21,7 @@ from acp.v1 import dialect, schema
 
 from .host import Files, Host, Option
 from .surface import AgentInfo, Ending, Opened, Owner, Place, Question, SessionCard, Usage
+from .terminals_v1 import TerminalsV1
 
 _NEEDS = {"image": "image", "audio": "audio", "resource": "embedded_context"}
 """The prompt capability that a content block needs; text and resource links need none."""
@@ -42,6 +43,10 @@ class SurfaceV1:
         if host.files is not None:
             files = _FilesV1(host.files)
             self.handlers.on(schema.FS_READ_TEXT_FILE, files.read).on(schema.FS_WRITE_TEXT_FILE, files.write)
+        if host.terminals is not None:
+            TerminalsV1(host.terminals).add_to(self.handlers)
+        if host.elicit is not None:
+            self.handlers.on(schema.ELICITATION_CREATE, self._elicited)
 
     @property
     def dialect(self) -> Dialect:
@@ -55,8 +60,9 @@ class SurfaceV1:
         has_files = host.files is not None
         return {
             "fs": {"readTextFile": has_files, "writeTextFile": has_files},
-            "terminal": False,
+            "terminal": host.terminals is not None,
             "session": {"compaction": {}, "notices": {}, "configOptions": {"boolean": {}}},
+            **({"elicitation": {"form": {}, "url": {}}} if host.elicit is not None else {}),
         }
 
     def accept(self, answer: Json) -> None:
@@ -176,6 +182,9 @@ class SurfaceV1:
             return schema.RequestPermissionResponse(outcome=schema.CancelledRequestPermissionOutcome())
         outcome = schema.SelectedRequestPermissionOutcome(option_id=chosen)
         return schema.RequestPermissionResponse(outcome=outcome)
+
+    async def _elicited(self, request: schema.CreateElicitationRequest) -> schema.CreateElicitationResponse:
+        return schema.CreateElicitationResponse.decode(await self._owner.elicited(request.encode()))
 
 
 class PendingTurnV1:

@@ -51,6 +51,8 @@ class SurfaceV2:
         self.handlers = (
             Handlers().on(schema.SESSION_UPDATE, self._updated).on(schema.SESSION_REQUEST_PERMISSION, self._asked)
         )
+        if host.elicit is not None:
+            self.handlers.on(schema.ELICITATION_CREATE, self._elicited)
 
     @property
     def dialect(self) -> Dialect:
@@ -61,7 +63,7 @@ class SurfaceV2:
     @staticmethod
     def capabilities(host: Host) -> dict[str, Json]:
         """What the host is capable of, in version 2's words."""
-        return {}
+        return {"elicitation": {"form": {}, "url": {}}} if host.elicit is not None else {}
 
     def accept(self, answer: Json) -> None:
         """Take the agent's answer to `initialize` and open what it advertised. Raises ValidationError."""
@@ -187,6 +189,9 @@ class SurfaceV2:
             return schema.RequestPermissionResponse(outcome=schema.CancelledRequestPermissionOutcome())
         outcome = schema.SelectedRequestPermissionOutcome(option_id=chosen)
         return schema.RequestPermissionResponse(outcome=outcome)
+
+    async def _elicited(self, request: schema.CreateElicitationRequest) -> schema.CreateElicitationResponse:
+        return schema.CreateElicitationResponse.decode(await self._owner.elicited(request.encode()))
 
 
 class PendingTurnV2:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import select
 import shutil
 import signal
@@ -16,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from acp.environment import clean_environment as clean_environment
+
 from .output import Output
 
 _SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
@@ -25,32 +26,6 @@ SURRENDER = 5.0
 
 LINGER = 0.2
 """Seconds of waiting for the end of the output once nothing is left that could write to it."""
-
-_SECRET = re.compile(
-    r".*(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|_KEY|APIKEY)(S|_.*)?"
-    r"|(AWS|OPENAI|POOLSIDE|ANTHROPIC|LD|DYLD|GIT)_.*|BASH_FUNC_.*"
-    r"|SSH_AUTH_SOCK|SSH_AGENT_PID|PYTHONSTARTUP|PYTHONHOME|PYTHONINSPECT|BASH_ENV|ENV|PROMPT_COMMAND"
-    r"|PS4|IFS|CDPATH|SHELLOPTS|BASHOPTS|GLOBIGNORE|BASH_XTRACEFD",
-    re.IGNORECASE | re.DOTALL,
-)
-_QUIET = {
-    "PAGER": "cat",
-    "GIT_PAGER": "cat",
-    "MANPAGER": "cat",
-    "GIT_TERMINAL_PROMPT": "0",
-    "PIP_PROGRESS_BAR": "off",
-    "TQDM_DISABLE": "1",
-    "PYTHONUNBUFFERED": "1",
-    "CI": "1",
-    "TERM": "dumb",
-    "NO_COLOR": "1",
-}
-
-
-def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Without secrets and without what changes how a shell or a loader behaves; nothing pages or prompts."""
-    kept = {name: value for name, value in environment.items() if not _SECRET.fullmatch(name)}
-    return {"PATH": os.defpath, **kept, **_QUIET}
 
 
 def shell_command(text: str) -> list[str]:

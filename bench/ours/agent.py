@@ -1,0 +1,58 @@
+"""An agent with the least that ours need: a `Connection` on stdin and stdout, and four handlers.
+
+A prompt `N` streams N updates and ends; `_ping` and `session/new` answer at once.
+"""
+
+from __future__ import annotations
+
+import anyio
+
+from acp.connection import Connection, Handlers
+from acp.methods import Method
+from acp.transports.stdio import stdio_transport
+from acp.unions import Free
+from acp.v1 import schema
+
+PING: Method[Free, Free] = Method("_ping", "agent", Free, Free)
+
+
+class StreamingAgent:
+    connection: Connection
+
+    def handlers(self) -> Handlers:
+        return (
+            Handlers()
+            .on(schema.INITIALIZE, self.initialize)
+            .on(schema.SESSION_NEW, self.new_session)
+            .on(schema.SESSION_PROMPT, self.prompt)
+            .on(PING, self.ping)
+        )
+
+    async def initialize(self, request: schema.InitializeRequest) -> schema.InitializeResponse:
+        return schema.InitializeResponse(protocol_version=1)
+
+    async def new_session(self, request: schema.NewSessionRequest) -> schema.NewSessionResponse:
+        return schema.NewSessionResponse(session_id="s1")
+
+    async def ping(self, params: Free) -> Free:
+        return Free({})
+
+    async def prompt(self, request: schema.PromptRequest) -> schema.PromptResponse:
+        [block] = request.prompt
+        assert isinstance(block, schema.TextContentBlock)
+        for number in range(int(block.text)):
+            update = schema.AgentMessageChunkSessionUpdate(content=schema.TextContentBlock(text=f"{number} "))
+            notification = schema.SessionNotification(session_id=request.session_id, update=update)
+            await self.connection.notify(schema.SESSION_UPDATE, notification)
+        return schema.PromptResponse(stop_reason="end_turn")
+
+
+async def main() -> None:
+    agent = StreamingAgent()
+    async with stdio_transport() as transport:
+        async with Connection(transport, agent.handlers(), calls=(schema.SESSION_UPDATE,)) as agent.connection:
+            await agent.connection.wait_closed()
+
+
+if __name__ == "__main__":
+    anyio.run(main)
