@@ -143,7 +143,16 @@ async def evaluate(tasks: int, seed: int, model: str | None) -> tuple[Counter[st
     total: Counter[str] = Counter()
     passed: Counter[str] = Counter()
     failures: list[str] = []
-    command = [sys.executable, "-m", "acp_server", "--allow", "all", "--sessions", "none", *(["--model", model] if model else [])]
+    command = [
+        sys.executable,
+        "-m",
+        "acp_server",
+        "--allow",
+        "all",
+        "--sessions",
+        "none",
+        *(["--model", model] if model else []),
+    ]
     async with connect(command, host=Host(ask=allow_all)) as client:
         for number in range(tasks):
             family = list(FAMILIES)[number % len(FAMILIES)]

@@ -184,7 +184,11 @@ def search(names: Names) -> Task:
 
 def create(names: Names) -> Task:
     rng, files, path = names.rng, surroundings(names), names.path()
-    text = names.phrase() if rng.random() < (0.75 if names.held_out else 0.6) else code_lines(names, 1)[0].strip() or names.identifier()
+    text = (
+        names.phrase()
+        if rng.random() < (0.75 if names.held_out else 0.6)
+        else code_lines(names, 1)[0].strip() or names.identifier()
+    )
     marks = [mark for mark in ("`", '"', "'") if mark not in text]
     mark = rng.choice(marks)
     bare = rng.random() < 0.2 and not set(text) - set("abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
@@ -217,10 +221,7 @@ def edit(names: Names) -> Task:
         new = sibling(names, old)
     if rng.random() < 0.35 and " " not in old:  # and a file that is called after what is in it
         ending = rng.choice(("", "", "s", "s", f"_{names.word()}", rng.choice("aeiou")))
-        path = (
-            f"{names.folder()}/" * (rng.random() < 0.7)
-            + f"{rng.choice(parts)}{ending}.{rng.choice(EXTENSIONS)}"
-        )
+        path = f"{names.folder()}/" * (rng.random() < 0.7) + f"{rng.choice(parts)}{ending}.{rng.choice(EXTENSIONS)}"
     if new == old:
         new = old + "_" + names.word()
     spaced = " " in old + new

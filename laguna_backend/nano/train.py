@@ -26,6 +26,7 @@ from torch import Tensor
 from ..config import LagunaConfig
 from ..model import Laguna, Layer, Weights, random_weights
 from ..weights import load_weights
+from .checkpoint import export as write_checkpoint
 from .names import Names
 from .optimizer import Muon
 from .tasks import FAMILIES, draw, play
@@ -283,6 +284,12 @@ class Run:
         partial.replace(self.folder / "state.pt")
         (self.folder / "options.json").write_text(json.dumps(vars(self.options), default=str))
 
+    def export(self, directory: Path) -> None:
+        """Write every file of a checkpoint but the model card."""
+        directory.mkdir(parents=True, exist_ok=True)
+        raw = {**CONFIG, "vocab_size": self.tokenizer.get_vocab_size()}
+        write_checkpoint(self.laguna.weights, raw, self.tokenizer, directory)
+
     @torch.no_grad()
     def restore(self) -> None:
         state = torch.load(self.folder / "state.pt", weights_only=True)
@@ -308,6 +315,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--decay", type=float, default=0.3, help="share of the run in which the rates fall")
     parser.add_argument("--save-every", type=float, default=300.0, help="seconds between saves")
     parser.add_argument("--tasks", type=int, default=20, help="held-out tasks a family at each save")
+    parser.add_argument("--export", type=Path, metavar="DIR", help="write the trained weights as a checkpoint")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
     return parser
 
@@ -321,6 +329,8 @@ def main(argv: list[str] | None = None) -> int:
         run.restore()
         print(f"resumed: {run.describe()}")
     run.train()
+    if options.export is not None:
+        run.export(options.export)
     return 0
 
 
