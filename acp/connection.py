@@ -49,6 +49,8 @@ UNSENT_TEXTS = 64
 """Texts that may be unsent before `call` and `notify` wait."""
 MOST_TEXTS, MOST_BYTES = 10_000, 256 * 2**20
 """Unsent texts, and bytes of them, at which a peer that does not read is given up."""
+AT_ONCE = 32 * 2**10
+"""Bytes of texts that are given to the transport together; a longer one goes by itself."""
 LAST_WORDS = 2.0
 """Seconds that the last texts get to leave when the connection is closed."""
 CLOSING = 10.0
@@ -261,8 +263,10 @@ class Connection:
                 self._wake = anyio.Event()
                 self._leaving.extend(self._peer.texts_to_send())
                 while self._leaving:
-                    await self._transport.send(self._leaving[0])
-                    self._leaving.popleft()
+                    together = _first(self._leaving, AT_ONCE)
+                    await self._transport.send(*together)
+                    for _ in together:
+                        self._leaving.popleft()
                     self._sent.set()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
             if self.reason is None:
@@ -333,3 +337,14 @@ class Connection:
             self._answering.failure(event.method, error)
         finally:
             _reading.reset(token)
+
+
+def _first(texts: deque[bytes], most: int) -> list[bytes]:
+    """The first of the texts, as many as have room; at least one."""
+    first: list[bytes] = []
+    for text in texts:
+        most -= len(text)
+        if first and most < 0:
+            break
+        first.append(text)
+    return first

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from typing import Any, cast
 
 from pydantic_core import from_json
@@ -17,9 +18,22 @@ from pydantic_core import from_json
 Json = Any
 """A JSON value: None, bool, int, float, str, list or dict of these."""
 
-_MAYBE_HUGE = re.compile(rb"[eE]\+?[0-9]{2}|[0-9]{300}")
+_MAYBE_HUGE = re.compile(rb"[0-9][eE]\+?[0-9]{2}|[0-9]{300}")
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_strict = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _encoder() -> Callable[[Json], str]:
+    """The strict encoder's work. It makes its inner one anew for every value, which costs more than a small message."""
+    inner: Any = json.encoder
+    make: Any = inner.c_make_encoder
+    if make is None:  # a Python without the C part
+        return _strict.encode
+    chunks: Any = make(None, _strict.default, inner.encode_basestring, None, ":", ",", False, False, False)
+    return lambda value: "".join(chunks(value, 0))
+
+
+_encode = _encoder()
 
 
 def loads(text: bytes | str) -> Json:

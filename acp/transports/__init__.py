@@ -12,8 +12,8 @@ __all__ = ["Oversize", "Transport"]
 class Transport(Protocol):
     """Carries texts, whole and in order, both ways. One task sends and one receives."""
 
-    async def send(self, text: bytes) -> None:
-        """Send one text; waits while the other side does not read. Raises anyio.BrokenResourceError."""
+    async def send(self, *texts: bytes) -> None:
+        """Send texts, in order; waits while the other side does not read. Raises anyio.BrokenResourceError."""
         ...
 
     async def receive(self) -> bytes | Oversize:

@@ -56,10 +56,10 @@ class ChildTransport:
             await self.process.wait()
             await self._drained.wait()
 
-    async def send(self, text: bytes) -> None:
+    async def send(self, *texts: bytes) -> None:
         if self.process.stdin is None:
             raise anyio.ClosedResourceError
-        await self.process.stdin.send(text + b"\n")
+        await self.process.stdin.send(b"\n".join([*texts, b""]))
 
     async def drain_stderr(self) -> None:
         """Keep reading the child's stderr, so that it never blocks on a full pipe."""

@@ -14,8 +14,9 @@ class MemoryTransport:
     def __init__(self, send: MemoryObjectSendStream[bytes], receive: MemoryObjectReceiveStream[bytes]) -> None:
         self._send, self._receive = send, receive
 
-    async def send(self, text: bytes) -> None:
-        await self._send.send(text)
+    async def send(self, *texts: bytes) -> None:
+        for text in texts:
+            await self._send.send(text)
 
     async def receive(self) -> bytes | Oversize:
         return await self._receive.receive()

@@ -40,6 +40,10 @@ class DescriptorTransport:
         self._waiting: deque[bytes | Oversize] = deque()
         self._pollable = {read: True, write: True}
         self._put = _put_socket if stat.S_ISSOCK(os.fstat(write).st_mode) else os.write
+        self._poll = None
+        if hasattr(select, "poll"):
+            self._poll = select.poll()
+            self._poll.register(write, select.POLLOUT)
         self._closed = False
         self._ended = False
 
@@ -52,8 +56,8 @@ class DescriptorTransport:
             self._ended = not data
         return self._waiting.popleft()
 
-    async def send(self, text: bytes) -> None:
-        rest = memoryview(text + b"\n")
+    async def send(self, *texts: bytes) -> None:
+        rest = memoryview(b"\n".join([*texts, b""]))
         while rest:
             if self._closed:
                 raise anyio.ClosedResourceError
@@ -84,11 +88,9 @@ class DescriptorTransport:
         return await anyio.to_thread.run_sync(act, abandon_on_cancel=True)
 
     def _writable_now(self) -> bool:
-        if not hasattr(select, "poll") or not self._pollable[self._write]:
+        if self._poll is None or not self._pollable[self._write]:
             return False
-        poll = select.poll()
-        poll.register(self._write, select.POLLOUT)
-        return any(event & select.POLLOUT for _, event in poll.poll(0))
+        return any(event & select.POLLOUT for _, event in self._poll.poll(0))
 
     async def aclose(self) -> None:
         if not self._closed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -88,3 +89,26 @@ def test_a_failing_type_is_an_internal_error_that_tells_nothing(caplog: pytest.L
 
 def test_importing_it_warns_of_nothing() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", "import acp.dispatch"], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"method": "test/place", "params": {"noted": 1}},
+        {"method": "test/place", "params": {"noted": 1.0, "request": "x", "other": [1]}},
+        {"method": "test/place", "params": {"noted": "one"}},
+        {"method": "test/place", "params": {}},
+        {"method": "test/place", "params": [1]},
+        {"method": "test/place", "params": None},
+        {"method": "test/place"},
+        {"method": "test/none", "params": {"noted": 1}},
+    ],
+)
+def test_what_is_decided_at_once_is_what_the_library_decides(message: dict[str, Any]) -> None:
+    def outcome(decide: Callable[[dict[str, Any]], Noted]) -> object:
+        try:
+            return decide(message)
+        except RequestError as error:
+            return error.code, error.message, error.data
+
+    assert outcome(dispatcher().decide) == outcome(dispatcher().decide_slowly)
