@@ -24,7 +24,7 @@ class Inbox:
         self.name = name
         self._limit = limit
         self._unread: deque[Update] = deque()
-        self._changed = anyio.Event()
+        self._changed: anyio.Event | None = None
         self._reading = False
         self._finished = False
         self._closed = False
@@ -79,8 +79,11 @@ class Inbox:
         self._touch()
 
     def _touch(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     async def _change(self) -> None:
+        if self._changed is None:
+            self._changed = anyio.Event()
         await self._changed.wait()

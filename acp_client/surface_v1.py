@@ -37,9 +37,7 @@ class SurfaceV1:
         self._prompts = schema.PromptCapabilities()
         self._mcp = schema.McpCapabilities()
         self.connection = connection
-        self.handlers = (
-            Handlers().on(schema.SESSION_UPDATE, self._updated).on(schema.SESSION_REQUEST_PERMISSION, self._asked)
-        )
+        self.handlers = Handlers().on(dialect.REPORT, self._updated).on(schema.SESSION_REQUEST_PERMISSION, self._asked)
         if host.files is not None:
             files = _FilesV1(host.files)
             self.handlers.on(schema.FS_READ_TEXT_FILE, files.read).on(schema.FS_WRITE_TEXT_FILE, files.write)
@@ -167,8 +165,8 @@ class SurfaceV1:
 
     # What we are asked ---------------------------------------------------------------------------
 
-    async def _updated(self, notification: schema.SessionNotification) -> None:
-        await self._owner.updated(notification.session_id, dialect.decode(notification.update))
+    async def _updated(self, report: dialect.ReportV1) -> None:
+        await self._owner.updated(report.session_id, report.update)
 
     async def _asked(self, request: schema.RequestPermissionRequest) -> schema.RequestPermissionResponse:
         """Put the question. A question that the agent withdraws is answered all the same, with `cancelled`."""

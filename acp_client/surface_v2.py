@@ -48,9 +48,7 @@ class SurfaceV2:
         self._able = schema.SessionCapabilities()
         self._turns: dict[str, PendingTurnV2] = {}
         self.connection = connection
-        self.handlers = (
-            Handlers().on(schema.SESSION_UPDATE, self._updated).on(schema.SESSION_REQUEST_PERMISSION, self._asked)
-        )
+        self.handlers = Handlers().on(dialect.REPORT, self._updated).on(schema.SESSION_REQUEST_PERMISSION, self._asked)
         if host.elicit is not None:
             self.handlers.on(schema.ELICITATION_CREATE, self._elicited)
 
@@ -167,14 +165,14 @@ class SurfaceV2:
 
     # What we are asked ---------------------------------------------------------------------------
 
-    async def _updated(self, notification: schema.UpdateSessionNotification) -> None:
-        update = dialect.decode(notification.update)
-        await self._owner.updated(notification.session_id, update)
-        turn = self._turns.get(notification.session_id)
+    async def _updated(self, report: dialect.ReportV2) -> None:
+        update = report.update
+        await self._owner.updated(report.session_id, update)
+        turn = self._turns.get(report.session_id)
         if turn is not None and isinstance(update, TurnStarted):
             turn.running = True
         elif turn is not None and isinstance(update, TurnEnded) and turn.take(update):
-            del self._turns[notification.session_id]
+            del self._turns[report.session_id]
 
     async def _asked(self, request: schema.RequestPermissionRequest) -> schema.RequestPermissionResponse:
         """Put the question. A question that the agent withdraws is answered all the same, with `cancelled`."""

@@ -33,6 +33,8 @@ from .store import Entry
 
 log = logging.getLogger(__name__)
 
+LONGEST_CHUNK = 4096
+"""Characters of a message that are held back to be kept together; a crash loses them."""
 LOST = "[lost: the agent ended before this call did]"
 _KEPT = (Message, MessageChunk, ToolCall, ToolCallUpdate, Plan, PlanRemoved, ContextUsage, Other)
 _OVER = ("completed", "failed", "cancelled")
@@ -45,7 +47,21 @@ def entry_of(update: Update) -> Entry | None:
     """The entry that keeps an update; None if it is not kept."""
     if not isinstance(update, _KEPT) or (isinstance(update, ToolCallUpdate) and not isinstance(update.status, str)):
         return None
+    return _entry(update)
+
+
+def _entry(update: Update) -> Entry:
     return {"update": to_json(update)}
+
+
+def _together(held: MessageChunk, update: Update | None) -> MessageChunk | None:
+    """One chunk that says both; None if they do not belong together, or are long enough."""
+    match held.content, update:
+        case TextBlock(text) as block, MessageChunk(content=TextBlock(more) as new) if len(text) < LONGEST_CHUNK:
+            is_same = replace(held, content=new) == update and not block.extra and not new.extra
+            return replace(held, content=TextBlock(text + more)) if is_same else None
+        case _:
+            return None
 
 
 class Recorder:
@@ -53,6 +69,21 @@ class Recorder:
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self._written = len(_messages(entries))
+        self._held: MessageChunk | None = None
+
+    def entries_for(self, update: Update | None) -> list[Entry]:
+        """The entries that are due now; None: all of them. Chunks of one message are kept together, up to a length."""
+        held = self._held
+        if held is not None and (longer := _together(held, update)) is not None:
+            self._held = longer
+            return []
+        self._held = None
+        entries = [] if held is None else [_entry(held)]
+        if isinstance(update, MessageChunk):
+            self._held = update
+        elif update is not None and (entry := entry_of(update)) is not None:
+            entries.append(entry)
+        return entries
 
     def entries_of(self, messages: Sequence[model.Message]) -> list[Entry]:
         """The entries for what was added, or taken back, since the last time."""

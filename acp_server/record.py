@@ -6,6 +6,7 @@ written. What a value holds of the wire (`raw`, `extra`, `_meta`, a tool's input
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Final, cast
@@ -35,11 +36,17 @@ def to_json(value: Any) -> Json:
     if not is_dataclass(value) or isinstance(value, type):
         return value
     said: dict[str, Json] = {CLASS: type(value).__name__}
-    for field in fields(value):
-        item = getattr(value, field.name)
-        if item is not UNSET and item != _default(field):
-            said[field.name] = _as_dict(item) if field.name in _PLAIN else to_json(item)
+    for name, default, is_plain in _fields(type(value)):
+        item = getattr(value, name)
+        if item is not UNSET and item != default:
+            said[name] = _as_dict(item) if is_plain else to_json(item)
     return said
+
+
+@functools.cache
+def _fields(cls: type) -> tuple[tuple[str, Any, bool], ...]:
+    """A class's fields: their names, their defaults, and whether they hold JSON already."""
+    return tuple((field.name, _default(field), field.name in _PLAIN) for field in fields(cls))
 
 
 def from_json(raw: Json) -> Any:

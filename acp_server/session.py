@@ -34,7 +34,7 @@ from acp.updates import (
 from .calls import Ask
 from .chunks import Emit
 from .conversation import Conversation, result_limit
-from .history import Recorder, entry_of, messages_of, settings_of, turns_of
+from .history import Recorder, messages_of, settings_of, turns_of
 from .model import Sampling
 from .options import MODE, Options
 from .permissions import Option, Permissions, Policy
@@ -258,6 +258,10 @@ class Session:
         if not self._closed:
             await self._client.show(update)
 
+    def flush(self) -> None:
+        """Write to the log what is held back."""
+        self._record()
+
     async def close(self) -> None:
         """Cancel the turn, wait for its last words, and let go of the log. Then the session is silent."""
         if self._closed:
@@ -267,6 +271,7 @@ class Session:
                 self.cancel()
                 await self._ended.wait()
         self._closed = True
+        self.flush()
         with anyio.move_on_after(SAVING, shield=True):
             await anyio.to_thread.run_sync(self._log.close, abandon_on_cancel=True)
 
@@ -290,10 +295,10 @@ class Session:
 
     def _record(self, update: Update | None = None) -> None:
         entries = self._recorder.entries_of(self._conversation.messages) if self._conversation else []
-        if update is not None and (entry := entry_of(update)) is not None:
-            entries.append(entry)
+        entries += self._recorder.entries_for(update)
         try:
-            self._log.append(*entries)
+            if entries:
+                self._log.append(*entries)
         except (OSError, ValueError) as error:
             self._lost(error)
 

@@ -111,6 +111,7 @@ class Sessions:
 
     async def replay(self, session: Session) -> None:
         """Send the whole history, as it was first sent."""
+        session.flush()
         _, entries = await self._in_thread(lambda: self._agent.store.read(session.id))
         for update in updates_of(entries):
             await session.show(update)

@@ -118,7 +118,7 @@ class SurfaceV1:
         """The methods of the client that it has, by what it said of itself."""
         fs, elicitation = self._client.fs, self._client.elicitation
         return [
-            schema.SESSION_UPDATE,
+            dialect.REPORT,
             schema.SESSION_REQUEST_PERMISSION,
             *([schema.FS_READ_TEXT_FILE] if fs.read_text_file else []),
             *([schema.FS_WRITE_TEXT_FILE] if fs.write_text_file else []),
@@ -247,10 +247,8 @@ class SurfaceV1:
     async def _update(self, session_id: str, update: Update) -> None:
         if not self._takes(update):
             return
-        for wire in dialect.encode(update):
-            await self._connection.notify(
-                schema.SESSION_UPDATE, schema.SessionNotification(session_id=session_id, update=wire)
-            )
+        for report in dialect.reports(session_id, update):
+            await self._connection.notify(dialect.REPORT, report)
 
     def _takes(self, update: Update) -> bool:
         """Whether the client wants such an update: two kinds are for those only that have asked for them."""

@@ -114,7 +114,7 @@ class SurfaceV2:
         """The methods of the client that it has, by what it said of itself."""
         elicitation = self._client.elicitation
         return [
-            schema.SESSION_UPDATE,
+            dialect.REPORT,
             schema.SESSION_REQUEST_PERMISSION,
             *([schema.ELICITATION_CREATE] if elicitation else []),
             *([schema.ELICITATION_COMPLETE] if elicitation and elicitation.url else []),
@@ -257,10 +257,8 @@ class SurfaceV2:
     async def _update(self, session_id: str, update: Update) -> None:
         if isinstance(update, ToolCallUpdate) and update.status == "in_progress":
             update = replace(update, extra={**update.extra, "capabilities": {"cancel": {}}})
-        for wire in dialect.encode(update):
-            await self._connection.notify(
-                schema.SESSION_UPDATE, schema.UpdateSessionNotification(session_id=session_id, update=wire)
-            )
+        for report in dialect.reports(session_id, update):
+            await self._connection.notify(dialect.REPORT, report)
 
     async def _ask(self, session_id: str, call: ToolCall, options: Sequence[Option]) -> str | None:
         """The option the user chose, or None when the client cancelled the question."""

@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from ..methods import Method
 from ..plain import Spelling, hear, say
+from ..report import Report, hear_plain_chunk, plain_chunk
 from ..updates import (
     UNSET,
+    ActionRequired,
     Block,
     BlockContent,
     Changes,
@@ -29,12 +31,17 @@ from ..updates import (
     Plan,
     PlanEntry,
     Role,
+    Terminal,
+    TerminalChunk,
     TerminalRef,
     TextBlock,
     ToolCall,
     ToolCallUpdate,
     ToolContent,
+    ToolContentChunk,
     ToolStatus,
+    TurnEnded,
+    TurnStarted,
     Update,
 )
 from ..wire import Wire, camel
@@ -186,6 +193,43 @@ def _encode_location(location: Location) -> wire.ToolCallLocation:
 def _encode_entry(entry: PlanEntry) -> wire.PlanEntry:
     status: wire.PlanEntryStatus = "pending" if entry.status == "cancelled" else entry.status
     return wire.PlanEntry(content=entry.content, priority=entry.priority, status=status, **entry.extra)
+
+
+# Reports --------------------------------------------------------------------------------------------------------
+
+
+class ReportV1(Report):
+    """The params of `session/update`."""
+
+    def encode(self) -> dict[str, Json]:
+        body = plain_chunk(self.update)
+        if body is None:
+            (model,) = encode(self.update)
+            body = model.encode()
+        return {"sessionId": self.session_id, "update": body, **self.extra}
+
+    @classmethod
+    def decode(cls, value: Json) -> ReportV1:
+        """Raises `pydantic.ValidationError`."""
+        if (heard := hear_plain_chunk(value)) is not None:
+            return cls(*heard)
+        said = wire.SessionNotification.decode(value)
+        return cls(said.session_id, decode(said.update), _extra(said, "session_id", "update"))
+
+
+REPORT: Final[Method[ReportV1, None]] = Method("session/update", "client", ReportV1)
+
+
+def reports(session_id: str, update: Update) -> Iterable[ReportV1]:
+    """The notifications that say `update`: one mostly, none if v1 has no word for it."""
+    match update:
+        case Message(role, id, content, extra):
+            blocks = content if isinstance(content, tuple) else ()
+            return [ReportV1(session_id, MessageChunk(role, block, id, extra)) for block in blocks]
+        case TurnStarted() | ActionRequired() | TurnEnded() | Terminal() | TerminalChunk() | ToolContentChunk():
+            return ()
+        case _:
+            return (ReportV1(session_id, update),)
 
 
 # Wire → updates ---------------------------------------------------------------------------------------------

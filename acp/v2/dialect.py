@@ -12,7 +12,9 @@ from typing import Any, Final
 
 from ..methods import Method
 from ..plain import Spelling, hear, say
+from ..report import Report, hear_plain_chunk, plain_chunk
 from ..updates import (
+    Json,
     MessageChunk,
     ModeChanged,
     Other,
@@ -78,3 +80,31 @@ def decode(update: Wire) -> Update:
     if type(update) is wire.UnknownSessionUpdate:
         return Other(raw)
     return hear_own(raw) or hear(raw, SPELLING) or Other(raw)
+
+
+class ReportV2(Report):
+    """The params of `session/update`."""
+
+    def encode(self) -> dict[str, Json]:
+        body = plain_chunk(self.update)
+        if body is None or "messageId" not in body:
+            (model,) = encode(self.update)
+            body = model.encode()
+        return {"sessionId": self.session_id, "update": body, **self.extra}
+
+    @classmethod
+    def decode(cls, value: Json) -> ReportV2:
+        """Raises `pydantic.ValidationError`."""
+        if (heard := hear_plain_chunk(value)) is not None and heard[1].message_id is not None:
+            return cls(*heard)
+        said = wire.UpdateSessionNotification.decode(value)
+        extra = {name: item for name, item in said.encode().items() if name not in ("sessionId", "update")}
+        return cls(said.session_id, decode(said.update), extra)
+
+
+REPORT: Final[Method[ReportV2, None]] = Method("session/update", "client", ReportV2)
+
+
+def reports(session_id: str, update: Update) -> Iterable[ReportV2]:
+    """The notification that says `update`; none if v2 has no word for it."""
+    return () if isinstance(update, ModeChanged) else (ReportV2(session_id, update),)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from update_values import (
     blocks,
     both_versions,
@@ -41,6 +42,7 @@ from acp.updates import (
     TurnStarted,
     Update,
 )
+from acp.v1.dialect import ReportV1
 from acp.v1.schema import SessionNotification, UnknownSessionUpdate
 
 dreams = st.fixed_dictionaries({"sessionUpdate": st.just("dream"), "about": json_values})
@@ -119,3 +121,36 @@ def test_an_update_of_an_unknown_kind_survives() -> None:
     wire = SessionNotification.decode({"sessionId": "s", "update": raw}).update
     assert isinstance(wire, UnknownSessionUpdate)
     assert V1.decode(wire) == Other(raw)
+
+
+chunks = st.builds(MessageChunk, roles, st.builds(TextBlock, words), st.none() | words)
+
+
+@settings(max_examples=200, deadline=None)
+@given(updates | chunks, extra)
+def test_a_report_is_the_notification_whichever_way_it_is_written_and_read(
+    update: Update, beside: dict[str, Any]
+) -> None:
+    (model,) = V1.encode(update)
+    slow = SessionNotification(session_id="s", update=model).encode() | beside
+    report = ReportV1("s", update, beside)
+    assert report.encode() == slow
+    heard = ReportV1.decode(slow)
+    assert heard == report
+    assert heard.update == V1.decode(SessionNotification.decode(slow).update)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"sessionId": "s", "update": 3},
+        {"sessionId": 3, "update": {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "x"}}},
+        {"sessionId": "s", "update": {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": 3}}},
+        {"sessionId": "s", "update": {"sessionUpdate": "agent_message_chunk", "content": {"type": "text"}}},
+        {"sessionId": "s", "update": {"sessionUpdate": ["x"], "content": {"type": "text", "text": "x"}}},
+    ],
+)
+def test_a_report_that_does_not_fit_is_refused(params: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ReportV1.decode(params)

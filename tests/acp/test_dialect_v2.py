@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from update_values import calls, version_2
+from pydantic import ValidationError
+from update_values import calls, extra, roles, version_2, words
 
 from acp.dialect import V2
 from acp.errors import LocalProtocolError
@@ -26,6 +27,7 @@ from acp.updates import (
     TurnEnded,
     Update,
 )
+from acp.v2.dialect import ReportV2
 from acp.v2.patch import git_patch
 from acp.v2.schema import UnknownSessionUpdate, UpdateSessionNotification
 
@@ -113,3 +115,36 @@ def test_git_applies_the_patch(old: str, new: str, tmp_path_factory: pytest.Temp
     command = ["git", "apply", "-p1", "--unsafe-paths", f"--directory={Path(folder).name}", "-"]
     subprocess.run(command, input=patch.encode(), cwd=folder.parent, check=True)
     assert (folder / "f").read_text(encoding="utf-8") == new
+
+
+chunks = st.builds(MessageChunk, roles, st.builds(TextBlock, words), words)
+
+
+@settings(max_examples=200, deadline=None)
+@given(version_2 | chunks, extra)
+def test_a_report_is_the_notification_whichever_way_it_is_written_and_read(
+    update: Update, beside: dict[str, Any]
+) -> None:
+    (model,) = V2.encode(update)
+    slow = UpdateSessionNotification(session_id="s", update=model).encode() | beside
+    report = ReportV2("s", update, beside)
+    assert report.encode() == slow
+    heard = ReportV2.decode(slow)
+    assert heard == report
+    assert heard.update == V2.decode(UpdateSessionNotification.decode(slow).update)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"sessionId": "s", "update": 3},
+        {"sessionId": 3, "update": {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "x"}}},
+        {"sessionId": "s", "update": {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": 3}}},
+        {"sessionId": "s", "update": {"sessionUpdate": "agent_message_chunk", "content": {"type": "text"}}},
+        {"sessionId": "s", "update": {"sessionUpdate": ["x"], "content": {"type": "text", "text": "x"}}},
+    ],
+)
+def test_a_report_that_does_not_fit_is_refused(params: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ReportV2.decode(params)
