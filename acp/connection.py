@@ -30,7 +30,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from .answering import Afterwards, Answering, after_reply
-from .errors import ConnectionClosed, LocalProtocolError
+from .errors import ConnectionClosed, LocalProtocolError, RequestError
 from .handlers import Handlers
 from .methods import Method
 from .peer import Called, CancelAsked, Event, Notified, Peer, Refused, Replied, RequestId
@@ -67,6 +67,7 @@ class Connection:
     """A conversation with one peer: `async with Connection(transport, handlers) as connection`.
 
     `calls` are the methods that we may call; None leaves every method of a version open (`open` narrows nothing).
+    `otherwise` is what a request is refused with that no handler takes, -32601 if not given; `reopen` ends that.
     The connection owns the transport and closes it. When the conversation ends, the block goes on: its calls raise
     ConnectionClosed.
     """
@@ -79,11 +80,14 @@ class Connection:
         name: str = "peer",
         calls: Iterable[Method[Any, Any]] | None = None,
         batch: bool = False,
+        otherwise: RequestError | None = None,
     ) -> None:
         self.name = name
         self.reason: str | None = None
         self._transport = transport
         self._peer = Peer(batch=batch)
+        if otherwise is not None:
+            self._peer.refuse_others(otherwise)
         self._answering = Answering(name, self._peer, self._has_texts)
         self._any_call = calls is None
         self._waiters: dict[RequestId, Pending[Any]] = {}

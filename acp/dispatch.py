@@ -46,11 +46,12 @@ Note = Callable[..., Any]
 
 
 class Dispatcher:
-    """The methods that the peer may call on us."""
+    """The methods that the peer may call on us; `otherwise` is what every other one is refused with, if not -32601."""
 
     def __init__(self) -> None:
         self.methods: dict[str, Method[Any, Any]] = {}
         self._notes: dict[str, Note] = {}
+        self.otherwise: RequestError | None = None
 
     def open(self, methods: Iterable[Method[Any, Any]]) -> None:
         """Let the peer call these too."""
@@ -60,6 +61,7 @@ class Dispatcher:
 
     def close(self) -> None:
         """Let the peer call nothing."""
+        self.otherwise = None
         self.methods.clear()
         self._notes.clear()
 
@@ -71,6 +73,8 @@ class Dispatcher:
                 return Noted(method, method.params.decode(params))
             except ValidationError:
                 pass
+        if method is None and self.otherwise is not None:
+            raise self.otherwise
         return self.decide_slowly(message)
 
     def decide_slowly(self, message: dict[str, Json]) -> Noted:

@@ -95,6 +95,10 @@ class Peer:
         self._dispatcher.open(incoming)
         self._outgoing.update({method.name: method for method in outgoing})
 
+    def refuse_others(self, error: RequestError) -> None:
+        """Refuse what is not allowed with `error`, until `close`."""
+        self._dispatcher.otherwise = error
+
     def close(self) -> None:
         """Allow no method any more; `open` allows others."""
         self._dispatcher.close()

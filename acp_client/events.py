@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
-from acp.dialect import V1
+from acp.dialect import DIALECTS
 from acp.json_text import dumps
 from acp.updates import ToolCallUpdate, Update
 
@@ -36,14 +36,14 @@ class EventLog:
         self.event("session", session_id=session_id, cwd=cwd, agent=about, protocol_version=agent.version)
 
     def update(self, update: Update) -> None:
-        for wire in V1.encode(update):
+        for wire in DIALECTS[1].encode(update):
             body = wire.encode()
             self.event(str(body["sessionUpdate"]), update=body)
 
     def answered(self, request: PermissionRequest, answer: str | None) -> None:
         call = request.call
         change = ToolCallUpdate(call.id, call.title, call.kind, content=call.content, raw_input=call.raw_input)
-        [wire] = V1.encode(change)
+        [wire] = DIALECTS[1].encode(change)
         options = [{"optionId": option.id, "name": option.name, "kind": option.kind} for option in request.options]
         body = wire.encode()
         body.pop("sessionUpdate")

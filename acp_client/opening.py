@@ -6,9 +6,6 @@ words as well, so that an agent which only speaks version 1 learns what the clie
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
-
 from pydantic import ValidationError
 
 from acp.connection import Connection
@@ -21,18 +18,20 @@ from acp.wire import pointers
 
 from .host import Host
 from .surface import Owner, Surface
-from .surface_v1 import SurfaceV1
-from .surface_v2 import SurfaceV2
 
 NAME = "acp-laguna-client"
 INITIALIZE: Method[Free, Free] = Method("initialize", "agent", Free, Free)
 
 
-class _Kind(Protocol):
-    def __call__(self, host: Host, owner: Owner, connection: Connection) -> Surface: ...
+def _surface(version: int) -> type[Surface]:
+    """The version's surface, imported now: the models of a version that nobody speaks need not be built."""
+    if version == 1:
+        from .surface_v1 import SurfaceV1
 
+        return SurfaceV1
+    from .surface_v2 import SurfaceV2
 
-_SURFACES: Mapping[int, _Kind] = {1: SurfaceV1, 2: SurfaceV2}
+    return SurfaceV2
 
 
 def offer(host: Host, version: int, release: str) -> dict[str, Json]:
@@ -40,8 +39,8 @@ def offer(host: Host, version: int, release: str) -> dict[str, Json]:
     if version not in DIALECTS:
         raise LocalProtocolError(f"this client does not speak version {version}")
     info = {"name": NAME, "version": release}
-    params = {"protocolVersion": version, "clientCapabilities": SurfaceV1.capabilities(host), "clientInfo": info}
-    return params if version == 1 else params | {"capabilities": SurfaceV2.capabilities(host), "info": info}
+    params = {"protocolVersion": version, "clientCapabilities": _surface(1).capabilities(host), "clientInfo": info}
+    return params if version == 1 else params | {"capabilities": _surface(2).capabilities(host), "info": info}
 
 
 async def open_surface(connection: Connection, host: Host, owner: Owner, version: int, release: str) -> Surface:
@@ -57,7 +56,7 @@ async def open_surface(connection: Connection, host: Host, owner: Owner, version
         raise NegotiationError("the agent's answer to initialize has no protocol version")
     if answered > version:
         raise NegotiationError(f"the agent chose protocol version {answered}; this client speaks up to {version}")
-    surface = _SURFACES[agreed(answered).version](host, owner, connection)
+    surface = _surface(agreed(answered).version)(host, owner, connection)
     try:
         surface.accept(answer)
     except ValidationError as error:

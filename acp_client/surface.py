@@ -23,7 +23,7 @@ from acp.updates import (
     Update,
 )
 
-from .host import Option
+from .host import Host, Option
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +132,13 @@ class Surface(Protocol):
 
     handlers: Handlers
     connection: Connection
+
+    def __init__(self, host: Host, owner: Owner, connection: Connection) -> None: ...
+
+    @staticmethod
+    def capabilities(host: Host) -> dict[str, Json]:
+        """What the host is capable of, in the version's words."""
+        ...
 
     @property
     def dialect(self) -> Dialect: ...

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 
 from acp.connection import Connection, Handlers, Pending
-from acp.dialect import V1, Dialect
+from acp.dialect import DIALECTS, Dialect
 from acp.errors import ErrorCode, LocalProtocolError, RequestError
 from acp.methods import Method
 from acp.plain import hear_option
@@ -48,7 +48,7 @@ class SurfaceV1:
 
     @property
     def dialect(self) -> Dialect:
-        return V1
+        return DIALECTS[1]
 
     # How it begins -------------------------------------------------------------------------------
 

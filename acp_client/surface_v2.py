@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 
 from acp.connection import Connection, Handlers, Pending
-from acp.dialect import V2, Dialect
+from acp.dialect import DIALECTS, Dialect
 from acp.errors import ConnectionClosed, ErrorCode, LocalProtocolError, RequestError
 from acp.methods import Method
 from acp.plain import hear_option, say_block
@@ -54,7 +54,7 @@ class SurfaceV2:
 
     @property
     def dialect(self) -> Dialect:
-        return V2
+        return DIALECTS[2]
 
     # How it begins -------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from acp.errors import RequestError
 
 from .auth import Auth
 from .commands import Template
-from .endpoint import Endpoint
+from .endpoint import TOO_EARLY, Endpoint
 from .model import ModelBackend, ModelError, Sampling
 from .parts import Unstable
 from .permissions import Policy
@@ -111,7 +111,9 @@ async def serve(agent: Agent, transport: Transport) -> None:
     async with anyio.create_task_group() as group:
         endpoint = Endpoint(agent, group)
         try:
-            async with Connection(transport, endpoint.handlers, name="agent", calls=()) as connection:
+            async with Connection(
+                transport, endpoint.handlers, name="agent", calls=(), otherwise=TOO_EARLY
+            ) as connection:
                 endpoint.connection = connection
                 await connection.wait_closed()
         finally:

@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 from pydantic import ValidationError
 
 from acp.connection import Connection, Handlers
-from acp.dialect import DIALECTS, negotiate
+from acp.dialect import negotiate
 from acp.errors import ErrorCode, RemoteProtocolError, RequestError
 from acp.handlers import Handler
 from acp.methods import Method
@@ -24,12 +24,10 @@ from acp.states import CONNECTION, moved
 from acp.unions import Free
 from acp.wire import Json, Wire, pointers
 
-from .surface_v1 import SurfaceV1
-from .surface_v2 import SurfaceV2
-
 if TYPE_CHECKING:
     from .agent import Agent
 
+TOO_EARLY = RequestError(ErrorCode.INVALID_REQUEST, "The first request has to be initialize.")
 INITIALIZE: Method[Free, Free] = Method("initialize", "agent", Free, Free)
 W = TypeVar("W", bound=Wire)
 
@@ -65,13 +63,6 @@ class Endpoint:
         self._surface: Surface | None = None
         self._state = "new"
         self.handlers = Handlers().on(INITIALIZE, self.initialize)
-        for method in {name: m for dialect in DIALECTS.values() for name, m in dialect.methods.items()}.values():
-            if method.side == "agent" and method.name != INITIALIZE.name:
-                if method.is_notification:
-                    told: Method[Free, None] = Method(method.name, "agent", Free)
-                    self.handlers.on(told, _ignore)
-                else:
-                    self.handlers.on(Method(method.name, "agent", Free, Free), _too_early)
 
     async def initialize(self, params: Free) -> Free:
         """Answer at once, and begin to load the model."""
@@ -80,7 +71,7 @@ class Endpoint:
             state = moved(CONNECTION, self._state, f"initialize {version}", "this connection", blame="peer")
         except RemoteProtocolError as error:
             raise RequestError(ErrorCode.INVALID_REQUEST, "This connection is already initialized.") from error
-        surface = _SURFACES[version](self._agent, self._group, self.connection)
+        surface = _surface(version)(self._agent, self._group, self.connection)
         try:
             answer = surface.initialize(params.root)
         except ValidationError as error:
@@ -110,7 +101,19 @@ class Endpoint:
         return noticed
 
 
-_SURFACES = {1: SurfaceV1, 2: SurfaceV2}
+class _Kind(Protocol):
+    def __call__(self, agent: Agent, group: TaskGroup, connection: Connection) -> Surface: ...
+
+
+def _surface(version: int) -> _Kind:
+    """The version's surface, imported now: the models of a version that nobody speaks need not be built."""
+    if version == 1:
+        from .surface_v1 import SurfaceV1
+
+        return SurfaceV1
+    from .surface_v2 import SurfaceV2
+
+    return SurfaceV2
 
 
 def _version(raw: Json) -> int:
@@ -119,11 +122,3 @@ def _version(raw: Json) -> int:
     if type(requested) is not int or "info" not in raw:
         return 1  # whose request says what is wrong with it
     return negotiate(requested).version
-
-
-async def _too_early(params: Free) -> Free:
-    raise RequestError(ErrorCode.INVALID_REQUEST, "The first request has to be initialize.")
-
-
-async def _ignore(params: Free) -> None:
-    """A notification before its time changes nothing."""

@@ -11,7 +11,9 @@ from acp.connection import Connection, Handlers
 from acp.methods import Method
 from acp.transports.stdio import stdio_transport
 from acp.unions import Free
+from acp.updates import MessageChunk, TextBlock
 from acp.v1 import schema
+from acp.v1.dialect import REPORT, ReportV1
 
 PING: Method[Free, Free] = Method("_ping", "agent", Free, Free)
 
@@ -41,16 +43,15 @@ class StreamingAgent:
         [block] = request.prompt
         assert isinstance(block, schema.TextContentBlock)
         for number in range(int(block.text)):
-            update = schema.AgentMessageChunkSessionUpdate(content=schema.TextContentBlock(text=f"{number} "))
-            notification = schema.SessionNotification(session_id=request.session_id, update=update)
-            await self.connection.notify(schema.SESSION_UPDATE, notification)
+            report = ReportV1(request.session_id, MessageChunk("agent", TextBlock(f"{number} ")))
+            await self.connection.notify(REPORT, report)
         return schema.PromptResponse(stop_reason="end_turn")
 
 
 async def main() -> None:
     agent = StreamingAgent()
     async with stdio_transport() as transport:
-        async with Connection(transport, agent.handlers(), calls=(schema.SESSION_UPDATE,)) as agent.connection:
+        async with Connection(transport, agent.handlers(), calls=(REPORT,)) as agent.connection:
             await agent.connection.wait_closed()
 
 

@@ -17,7 +17,9 @@ from acp.connection import Connection, Handlers
 from acp.methods import Method
 from acp.transports.child import spawn_agent
 from acp.unions import Free
+from acp.updates import MessageChunk
 from acp.v1 import schema
+from acp.v1.dialect import REPORT, ReportV1
 
 PING: Method[Free, Free] = Method("_ping", "agent", Free, Free)
 
@@ -27,8 +29,8 @@ class Counter:
         self.count = 0
         self.delay = 0.0
 
-    async def updated(self, notification: schema.SessionNotification) -> None:
-        if notification.update.session_update == "agent_message_chunk":
+    async def updated(self, report: ReportV1) -> None:
+        if isinstance(report.update, MessageChunk):
             self.count += 1
         if self.delay:
             time.sleep(self.delay)  # noqa: ASYNC251 (a handler that is busy, not one that waits)
@@ -54,7 +56,7 @@ async def ask(connection: Connection, task: str, count: int) -> list[float]:
 
 async def main(job: dict[str, Any], command: list[str]) -> None:
     counter = Counter()
-    handlers = Handlers().on(schema.SESSION_UPDATE, counter.updated)
+    handlers = Handlers().on(REPORT, counter.updated)
     calls = (schema.INITIALIZE, schema.SESSION_NEW, schema.SESSION_PROMPT, PING)
     async with spawn_agent(command) as transport, Connection(transport, handlers, calls=calls) as connection:
         await connection.call(schema.INITIALIZE, schema.InitializeRequest(protocol_version=1))

@@ -21,7 +21,7 @@ from update_values import (
     words,
 )
 
-from acp.dialect import V1
+from acp.dialect import DIALECTS
 from acp.updates import (
     Changes,
     FileChange,
@@ -66,40 +66,42 @@ def over_the_wire(update: Any) -> Any:
 @settings(max_examples=150, deadline=None)
 @given(updates)
 def test_what_v1_can_say_comes_back_unchanged(update: Update) -> None:
-    (wire,) = V1.encode(update)
-    assert V1.decode(over_the_wire(wire)) == update
+    (wire,) = DIALECTS[1].encode(update)
+    assert DIALECTS[1].decode(over_the_wire(wire)) == update
 
 
 @settings(max_examples=100, deadline=None)
 @given(updates)
 def test_what_was_received_is_sent_on_as_it_came(update: Update) -> None:
-    (wire,) = V1.encode(update)
-    (again,) = V1.encode(V1.decode(over_the_wire(wire)))
+    (wire,) = DIALECTS[1].encode(update)
+    (again,) = DIALECTS[1].encode(DIALECTS[1].decode(over_the_wire(wire)))
     assert again.encode() == wire.encode()
 
 
 @pytest.mark.parametrize("update", [TurnStarted(), TurnEnded("end_turn")])
 def test_the_beginning_and_the_end_of_a_turn_have_no_update_in_v1(update: Update) -> None:
-    assert list(V1.encode(update)) == []
+    assert list(DIALECTS[1].encode(update)) == []
 
 
 @given(contents)
 def test_what_only_v2_has_a_word_for_is_not_said(content: ToolContent) -> None:
     for update in (ToolContentChunk("1", content), Terminal("t"), TerminalChunk("t", "aGk=")):
-        assert list(V1.encode(update)) == []
+        assert list(DIALECTS[1].encode(update)) == []
 
 
 def test_a_whole_message_is_said_as_chunks_and_changes_as_their_patch() -> None:
-    said = [V1.decode(wire) for wire in V1.encode(Message("user", "m", (TextBlock("a"), TextBlock("b"))))]
+    said = [
+        DIALECTS[1].decode(wire) for wire in DIALECTS[1].encode(Message("user", "m", (TextBlock("a"), TextBlock("b"))))
+    ]
     assert said == [MessageChunk("user", TextBlock(text), "m") for text in "ab"]
     changes = Changes((FileChange("delete", "/a"),), "--- /a\n+++ /dev/null\n")
-    (wire,) = V1.encode(ToolCallUpdate("1", content=(changes,)))
+    (wire,) = DIALECTS[1].encode(ToolCallUpdate("1", content=(changes,)))
     assert wire.encode()["content"] == [{"type": "content", "content": {"type": "text", "text": changes.patch}}]
 
 
 def test_statuses_that_v1_lacks_become_the_nearest_it_has() -> None:
     def status(update: Update) -> str:
-        (wire,) = V1.encode(update)
+        (wire,) = DIALECTS[1].encode(update)
         return wire.encode()["status"]
 
     assert status(ToolCallUpdate("1", status="cancelled")) == "failed"
@@ -107,12 +109,12 @@ def test_statuses_that_v1_lacks_become_the_nearest_it_has() -> None:
 
 
 def test_a_cancelled_entry_leaves_the_plan() -> None:
-    (wire,) = V1.encode(Plan((PlanEntry("a"), PlanEntry("b", status="cancelled"))))
+    (wire,) = DIALECTS[1].encode(Plan((PlanEntry("a"), PlanEntry("b", status="cancelled"))))
     assert [entry["content"] for entry in wire.encode()["entries"]] == ["a"]
 
 
 def test_an_omitted_field_of_an_update_stays_omitted_and_null_stays_null() -> None:
-    (wire,) = V1.encode(ToolCallUpdate("1", title=None))
+    (wire,) = DIALECTS[1].encode(ToolCallUpdate("1", title=None))
     assert wire.encode() == {"sessionUpdate": "tool_call_update", "toolCallId": "1", "title": None}
 
 
@@ -120,7 +122,7 @@ def test_an_update_of_an_unknown_kind_survives() -> None:
     raw = {"sessionUpdate": "weather", "sky": ["blue", None], "_meta": {"a": 1}}
     wire = SessionNotification.decode({"sessionId": "s", "update": raw}).update
     assert isinstance(wire, UnknownSessionUpdate)
-    assert V1.decode(wire) == Other(raw)
+    assert DIALECTS[1].decode(wire) == Other(raw)
 
 
 chunks = st.builds(MessageChunk, roles, st.builds(TextBlock, words), st.none() | words)
@@ -131,13 +133,13 @@ chunks = st.builds(MessageChunk, roles, st.builds(TextBlock, words), st.none() |
 def test_a_report_is_the_notification_whichever_way_it_is_written_and_read(
     update: Update, beside: dict[str, Any]
 ) -> None:
-    (model,) = V1.encode(update)
+    (model,) = DIALECTS[1].encode(update)
     slow = SessionNotification(session_id="s", update=model).encode() | beside
     report = ReportV1("s", update, beside)
     assert report.encode() == slow
     heard = ReportV1.decode(slow)
     assert heard == report
-    assert heard.update == V1.decode(SessionNotification.decode(slow).update)
+    assert heard.update == DIALECTS[1].decode(SessionNotification.decode(slow).update)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from update_values import calls, extra, roles, version_2, words
 
-from acp.dialect import V2
+from acp.dialect import DIALECTS
 from acp.errors import LocalProtocolError
 from acp.updates import (
     Changes,
@@ -41,26 +41,26 @@ def over_the_wire(update: Any) -> Any:
 @settings(max_examples=300, deadline=None)
 @given(version_2)
 def test_what_v2_can_say_comes_back_unchanged(update: Update) -> None:
-    (wire,) = V2.encode(update)
-    assert V2.decode(over_the_wire(wire)) == update
+    (wire,) = DIALECTS[2].encode(update)
+    assert DIALECTS[2].decode(over_the_wire(wire)) == update
 
 
 @settings(max_examples=150, deadline=None)
 @given(version_2 | calls)
 def test_what_was_received_is_sent_on_as_it_came(update: Update) -> None:
-    (wire,) = V2.encode(update)
-    (again,) = V2.encode(V2.decode(over_the_wire(wire)))
+    (wire,) = DIALECTS[2].encode(update)
+    (again,) = DIALECTS[2].encode(DIALECTS[2].decode(over_the_wire(wire)))
     assert again.encode() == wire.encode()
 
 
 def test_a_call_is_announced_by_its_first_change() -> None:
-    (wire,) = V2.encode(ToolCall("1", "Read a", "read"))
-    heard = V2.decode(over_the_wire(wire))
+    (wire,) = DIALECTS[2].encode(ToolCall("1", "Read a", "read"))
+    heard = DIALECTS[2].decode(over_the_wire(wire))
     assert heard == ToolCallUpdate("1", "Read a", "read", "pending", (), ())
 
 
 def test_the_end_of_a_turn_is_the_state_idle() -> None:
-    (wire,) = V2.encode(TurnEnded("error", extra={"error": {"code": -32603, "message": "no"}}))
+    (wire,) = DIALECTS[2].encode(TurnEnded("error", extra={"error": {"code": -32603, "message": "no"}}))
     assert wire.encode() == {
         "sessionUpdate": "state_update",
         "state": "idle",
@@ -70,24 +70,24 @@ def test_the_end_of_a_turn_is_the_state_idle() -> None:
 
 
 def test_a_mode_is_an_option_in_v2_and_has_no_update_of_its_own() -> None:
-    assert list(V2.encode(ModeChanged("ask"))) == []
+    assert list(DIALECTS[2].encode(ModeChanged("ask"))) == []
 
 
 def test_a_chunk_without_an_id_cannot_be_said() -> None:
     with pytest.raises(LocalProtocolError, match="without an id"):
-        V2.encode(MessageChunk("agent", TextBlock("x")))
+        DIALECTS[2].encode(MessageChunk("agent", TextBlock("x")))
 
 
 def test_an_update_of_an_unknown_kind_survives() -> None:
     raw = {"sessionUpdate": "_weather", "sky": ["blue", None], "_meta": {"a": 1}}
     wire = UpdateSessionNotification.decode({"sessionId": "s", "update": raw}).update
     assert isinstance(wire, UnknownSessionUpdate)
-    assert V2.decode(wire) == Other(raw)
+    assert DIALECTS[2].decode(wire) == Other(raw)
 
 
 def test_a_diff_becomes_a_change_of_a_file_with_its_patch() -> None:
-    (wire,) = V2.encode(ToolCallUpdate("1", content=(Diff("/w/a", "b\n", "a\n"), Diff("/w/n", "n\n"))))
-    heard = V2.decode(over_the_wire(wire))
+    (wire,) = DIALECTS[2].encode(ToolCallUpdate("1", content=(Diff("/w/a", "b\n", "a\n"), Diff("/w/n", "n\n"))))
+    heard = DIALECTS[2].decode(over_the_wire(wire))
     assert isinstance(heard, ToolCallUpdate)
     assert isinstance(heard.content, tuple)
     old, new = heard.content
@@ -125,13 +125,13 @@ chunks = st.builds(MessageChunk, roles, st.builds(TextBlock, words), words)
 def test_a_report_is_the_notification_whichever_way_it_is_written_and_read(
     update: Update, beside: dict[str, Any]
 ) -> None:
-    (model,) = V2.encode(update)
+    (model,) = DIALECTS[2].encode(update)
     slow = UpdateSessionNotification(session_id="s", update=model).encode() | beside
     report = ReportV2("s", update, beside)
     assert report.encode() == slow
     heard = ReportV2.decode(slow)
     assert heard == report
-    assert heard.update == V2.decode(UpdateSessionNotification.decode(slow).update)
+    assert heard.update == DIALECTS[2].decode(UpdateSessionNotification.decode(slow).update)
 
 
 @pytest.mark.parametrize(
