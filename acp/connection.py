@@ -280,6 +280,7 @@ class Connection:
 
     async def _read(self) -> None:
         self._reader = anyio.get_current_task().id
+        _reading.set(self._reader)  # tasks that a handler starts inherit it, but have an id of their own
         why = "the peer closed the connection"
         error: Exception | None = None
         try:
@@ -300,13 +301,14 @@ class Connection:
 
     async def _take(self, text: bytes | Oversize) -> None:
         """Act on what one text means. Waits for nothing but the handlers of notifications."""
-        events = [self._peer.refuse_text(str(text))] if isinstance(text, Oversize) else self._peer.receive(text)
+        peer = self._peer
+        events = peer.receive(text) if type(text) is bytes else [peer.refuse_text(str(text))]
         for event in events:
-            if isinstance(event, Notified):
+            if type(event) is Notified:
                 await self._tell(event)
             else:
                 self._handle(event)
-        if self._unsent > MOST_TEXTS or self._peer.pending_bytes > MOST_BYTES:
+        if peer.pending_bytes and (self._unsent > MOST_TEXTS or peer.pending_bytes > MOST_BYTES):
             self._end("the peer does not read what we answer")
 
     def _why(self, what: str, error: Exception | None) -> str:
@@ -334,13 +336,10 @@ class Connection:
 
     async def _tell(self, event: Notified) -> None:
         """Run the handler of a notification, here and now."""
-        token = _reading.set(self._reader)
         try:
             await self._answering.handlers[event.method.name](event.params)
         except Exception as error:
             self._answering.failure(event.method, error)
-        finally:
-            _reading.reset(token)
 
 
 def _first(texts: deque[bytes], most: int) -> list[bytes]:
