@@ -146,6 +146,8 @@ background = st.none() | st.lists(
     | st.builds(Work, st.just("_dream"), extra=st.fixed_dictionaries({"about": json_values})),
     max_size=2,
 ).map(tuple)
+locations_v2 = st.builds(Location, words, st.none() | st.integers(1, 2**32 - 1), extra=extra)
+"""Lines count from 1, and v2 says so in its schema."""
 call_updates_v2 = st.builds(
     ToolCallUpdate,
     words,
@@ -154,7 +156,7 @@ call_updates_v2 = st.builds(
     meta=meta,
     extra=unknown_fields,
     content=patched(st.lists(contents_v2, max_size=2).map(tuple)),
-    locations=patched(lists_of["locations"]),
+    locations=patched(st.lists(locations_v2, max_size=2).map(tuple)),
     status=patched(st.sampled_from(["pending", "paused", "cancelled", "failed", "_odd"])),
     **{name: patched(values) for name, values in optional.items() if name not in ("content", "locations", "status")},
 )
