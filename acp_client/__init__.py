@@ -18,6 +18,7 @@ from .host import Ask, Files, Host, Option, PermissionRequest, allow_all, allow_
 from .launch import CannotStart, own_agent
 from .local import LocalFiles
 from .session import Session, Turn
+from .snapshot import Change, Snapshot
 from .surface import AgentInfo, Usage
 from .terminals import LocalTerminals, Terminals
 
@@ -26,6 +27,7 @@ __all__ = [
     "AgentInfo",
     "Ask",
     "CannotStart",
+    "Change",
     "Client",
     "Declined",
     "Dismissed",
@@ -38,6 +40,7 @@ __all__ = [
     "Option",
     "PermissionRequest",
     "Session",
+    "Snapshot",
     "Terminals",
     "Turn",
     "UrlRequest",

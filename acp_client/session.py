@@ -43,6 +43,8 @@ from acp.updates import (
 from .elicitation import Answer, Dismissed, Request
 from .host import Host, PermissionRequest
 from .inbox import Inbox
+from .ledger import Ledger
+from .snapshot import Change, Snapshot
 from .surface import Ending, Opened, PendingTurn, Question, Surface, Usage
 
 log = logging.getLogger("acp")
@@ -85,6 +87,9 @@ class Session:
         self._calls: dict[str, ToolCall] = {}
         self._messages: dict[str, None] = {}
         self._states = Calls(KEPT_CALLS)
+        self._ledger = Ledger()
+        self._prompts = 0
+        self.on_change: Callable[[Change], None] | None = None
         self._questions: set[anyio.CancelScope] = set()
         self._closed = False
 
@@ -101,6 +106,11 @@ class Session:
         """Ask the agent to end the turn; dismiss every open question. Without a turn nothing happens."""
         if self.turn is not None:
             await self.turn.cancel()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The session as it stands, as one value. `on_change` is told what the next one has different."""
+        return self._ledger.snapshot
 
     async def set_option(self, id: str, value: str | bool) -> None:
         """Set one of `options`. Raises RequestError, ConnectionClosed."""
@@ -140,10 +150,16 @@ class Session:
         if self.turn is not None:
             raise LocalProtocolError(f"session {self.id} has a turn already; leave it or cancel it first")
         self.turn = turn
+        if self._surface.dialect.version == 1:  # which neither says the prompt back nor when a turn begins
+            self._prompts += 1
+            self._note(Message("user", f"prompt {self._prompts}", tuple(turn.blocks)))
+            self._note(TurnStarted())
 
     def end(self, turn: Turn) -> None:
         if self.turn is turn:
             self.turn = None
+            if self._surface.dialect.version == 1:
+                self._note(TurnEnded(turn.stop_reason or "error"))
 
     def take(self, opened: Opened) -> None:
         """What the agent said when it opened the session."""
@@ -154,6 +170,7 @@ class Session:
         """Put an update where it will be read, in the words that are the same in every version."""
         if not self.is_loading:  # a replay tells again what is over
             self._judge(update)
+        self._note(update)
         for word in self._words(update):
             if self.is_loading:
                 self.history.append(word)
@@ -167,8 +184,14 @@ class Session:
         except RemoteProtocolError as error:
             log.info("session %s: %s", self.id, error)
 
+    def _note(self, update: Update) -> None:
+        change = self._ledger.apply(update)
+        if change is not None and self.on_change is not None:
+            self.on_change(change)
+
     def keep(self, update: Update) -> None:
         """Take an update that came before the session was known."""
+        self._note(update)
         self.updates.extend(self._words(update))
 
     def _words(self, update: Update) -> Sequence[Update]:
@@ -282,7 +305,7 @@ class Turn:
         self.session = session
         self.inbox = Inbox(f"session {session.id}")
         self._surface = surface
-        self._blocks = blocks
+        self.blocks = blocks
         self._group = group
         self._ending: Ending | None = None
         self._error: AcpError | None = ConnectionClosed("the client was closed")
@@ -294,7 +317,7 @@ class Turn:
     async def __aenter__(self) -> Self:
         self.session.begin(self)
         try:
-            pending = await self._surface.prompt(self.session.id, self._blocks)
+            pending = await self._surface.prompt(self.session.id, self.blocks)
         except BaseException:
             self.session.end(self)
             raise

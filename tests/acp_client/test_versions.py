@@ -263,3 +263,21 @@ async def test_an_agent_of_version_1_is_spoken_to_in_version_1_whatever_was_offe
             with pytest.raises(LocalProtocolError, match="session/list is not open"):
                 await client.list_sessions()
         await theirs.aclose()
+
+
+async def test_the_snapshot_is_the_same_on_either_version(workspace: Path) -> None:
+    seen: list[object] = []
+    for version in (1, 2):
+        changes: list[str] = []
+        async with connected(version) as client:
+            session = await client.new_session(workspace)
+            session.on_change = lambda change, changes=changes: changes.append(change.kind)
+            async with session.prompt("think hm\nread a.py\nsay done") as turn:
+                await turn.text()
+            now = session.snapshot
+        said = [(message.role, message.text) for message in now.messages.values()]
+        calls = [(call.title, call.status) for call in now.calls.values()]
+        seen.append((said, calls, now.state, now.stop_reason, now.turns, now.title))
+        assert {"message", "call", "state"} <= set(changes)
+    assert seen[0] == seen[1]
+    assert ("user", "think hm\nread a.py\nsay done") in seen[0][0]  # type: ignore[index]

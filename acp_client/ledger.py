@@ -1,0 +1,303 @@
+"""Keeps a session's state as updates come, and gives it out as a `Snapshot`.
+
+An update costs the same however long the session is; in a snapshot what did not change is shared with the one before.
+
+The rules are those of version 2 (prompt lifecycle, tool calls): a whole message, call or terminal replaces what was there
+field by field, omitted fields stay and null ones are cleared, chunks append, and each chunk of a terminal's output is
+decoded by itself. In version 1, where messages may have no ids, chunks of one role that follow each other join.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from acp.merging import merged
+from acp.updates import (
+    UNSET,
+    ActionRequired,
+    Block,
+    Commands,
+    Compaction,
+    CompactionChunk,
+    ConfigOptions,
+    ContextUsage,
+    Message,
+    MessageChunk,
+    ModeChanged,
+    Notice,
+    Plan,
+    PlanRemoved,
+    Role,
+    SessionInfo,
+    Terminal,
+    TerminalChunk,
+    TextBlock,
+    ToolCall,
+    ToolCallUpdate,
+    ToolContentChunk,
+    TurnEnded,
+    TurnStarted,
+    Update,
+    Work,
+)
+
+from .snapshot import Change, Kind, SaidMessage, ShownTerminal, Snapshot, Summary
+
+MOST_OUTPUT = 2**20
+"""Bytes of a terminal's output that are kept, the last ones."""
+MOST_NOTICES = 100
+"""Notices that are kept, the last ones."""
+
+
+class Ledger:
+    """Takes a session's updates, in order. Never raises for any of them."""
+
+    def __init__(self) -> None:
+        self._messages: dict[str, _Said] = {}
+        self._calls: dict[str, ToolCall] = {}
+        self._terminals: dict[str, _Output] = {}
+        self._summaries: dict[str, _Said] = {}
+        self._statuses: dict[str, tuple[str, str | None]] = {}
+        self._plans: dict[str, Plan] = {}
+        self._order: dict[tuple[Kind, str], None] = {}
+        self._stale: set[tuple[Kind, str]] = set()
+        self._facts = Snapshot()
+        self._last: tuple[Role, str] | None = None
+        self._nameless = 0
+        self._snapshot: Snapshot | None = None
+
+    def restart(self) -> None:
+        """A replay begins: what it tells again replaces what is there under the same id."""
+        self._stale = set(self._order)
+        for id in [id for id, message in self._messages.items() if message.nameless]:
+            del self._messages[id]
+            self._order.pop(("message", id), None)
+        self._last = None
+
+    def apply(self, update: Update) -> Change | None:
+        """Take an update; what it changed, None if nothing."""
+        change = self._apply(update)
+        if change is not None:
+            self._snapshot = None
+            if change.kind in ("message", "call", "plan", "terminal", "compaction"):
+                self._order.setdefault((change.kind, change.id))
+        if not isinstance(update, MessageChunk):
+            self._last = None
+        return change
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The state now."""
+        if self._snapshot is None:
+            summaries = {
+                id: Summary(id, self._statuses[id][0], said.content(), self._statuses[id][1])
+                for id, said in self._summaries.items()
+            }
+            self._snapshot = replace(
+                self._facts,
+                order=tuple(self._order),
+                messages={id: said.frozen(id) for id, said in self._messages.items()},
+                calls=dict(self._calls),
+                plans=dict(self._plans),
+                terminals={id: output.frozen(id) for id, output in self._terminals.items()},
+                compactions=summaries,
+            )
+        return self._snapshot
+
+    def _apply(self, update: Update) -> Change | None:
+        match update:
+            case MessageChunk():
+                return self._chunk(update)
+            case Message(role, id, content):
+                self._fresh("message", id)
+                said = self._messages.setdefault(id, _Said(role))
+                if content is not UNSET:
+                    said.replace(content if isinstance(content, tuple) else ())
+                return Change("message", id)
+            case ToolCall(id):
+                self._fresh("call", id)
+                self._calls[id] = update
+                return Change("call", id)
+            case ToolCallUpdate(id):
+                self._fresh("call", id)
+                self._calls[id] = merged(self._calls.get(id), update)
+                return Change("call", id)
+            case ToolContentChunk(id, content):
+                self._fresh("call", id)
+                call = self._calls.get(id) or ToolCall(id, "")
+                self._calls[id] = replace(call, content=(*call.content, content))
+                return Change("call", id)
+            case Terminal(id) | TerminalChunk(id):
+                self._fresh("terminal", id)
+                self._terminals.setdefault(id, _Output()).take(update)
+                return Change("terminal", id)
+            case Plan():
+                self._plans[update.id] = update
+                return Change("plan", update.id)
+            case PlanRemoved(id):
+                self._order.pop(("plan", id), None)
+                return None if self._plans.pop(id, None) is None else Change("session")
+            case Compaction(id, status, summary, error):
+                self._fresh("compaction", id)
+                said = self._summaries.setdefault(id, _Said("agent"))
+                if summary is not UNSET:
+                    said.replace(summary if isinstance(summary, tuple) else ())
+                old = self._statuses.get(id, ("", None))[1]
+                self._statuses[id] = status, (old if error is UNSET else _text(error))
+                return Change("compaction", id)
+            case CompactionChunk(id, content):
+                self._fresh("compaction", id)
+                self._summaries.setdefault(id, _Said("agent")).append(content)
+                self._statuses.setdefault(id, ("in_progress", None))
+                return Change("compaction", id)
+            case _:
+                return self._fact(update)
+
+    def _fact(self, update: Update) -> Change:
+        """An update of what there is one of."""
+        facts = self._facts
+        change = Change("session")
+        match update:
+            case Notice():
+                facts, change = replace(facts, notices=(*facts.notices, update)[-MOST_NOTICES:]), Change("notice")
+            case ConfigOptions(options):
+                facts = replace(facts, options=options)
+            case ModeChanged(mode):
+                facts = replace(facts, mode=mode)
+            case Commands(commands):
+                facts = replace(facts, commands=commands)
+            case ContextUsage():
+                facts = replace(facts, usage=update)
+            case SessionInfo(title, updated_at):
+                given = {"title": title, "updated_at": updated_at}
+                facts = replace(facts, **{name: value for name, value in given.items() if value is not UNSET})
+            case TurnStarted(background) | ActionRequired(background) | TurnEnded(background=background):
+                facts, change = self._moved(update, background), Change("state")
+            case _:
+                facts = replace(facts, unknown=facts.unknown + 1)
+        self._facts = facts
+        return change
+
+    def _moved(self, update: Update, background: tuple[Work, ...] | None) -> Snapshot:
+        facts = self._facts if background is None else replace(self._facts, background=background)
+        match update:
+            case TurnStarted():
+                return replace(facts, state="running")
+            case ActionRequired():
+                return replace(facts, state="requires_action")
+            case TurnEnded(stop_reason):
+                # An idle that is told again, or says no reason, ends no turn (v2 prompt lifecycle).
+                ended = facts.state != "idle" and stop_reason is not None
+                reason = stop_reason if ended else facts.stop_reason
+                return replace(facts, state="idle", stop_reason=reason, turns=facts.turns + ended)
+            case _:
+                return facts
+
+    def _chunk(self, chunk: MessageChunk) -> Change:
+        id = chunk.message_id
+        if id is None:
+            if self._last is not None and self._last[0] == chunk.role:
+                id = self._last[1]
+            else:
+                self._nameless += 1
+                id = f"{chunk.role} {self._nameless}"
+                self._messages[id] = _Said(chunk.role, nameless=True)
+            self._last = chunk.role, id
+        else:
+            self._last = None
+            self._fresh("message", id)
+        self._messages.setdefault(id, _Said(chunk.role)).append(chunk.content)
+        return Change("message", id)
+
+    def _fresh(self, kind: Kind, id: str) -> None:
+        """Forget what was there under an id that a replay tells again."""
+        if (kind, id) in self._stale:
+            self._stale.discard((kind, id))
+            stores: Mapping[str, dict[str, Any]] = {
+                "message": self._messages,
+                "call": self._calls,
+                "terminal": self._terminals,
+                "compaction": self._summaries,
+            }
+            stores[kind].pop(id, None)
+
+
+class _Said:
+    """A message that grows. Its texts are joined when it is looked at."""
+
+    def __init__(self, role: Role, *, nameless: bool = False) -> None:
+        self.role: Role = role
+        self.nameless = nameless
+        self._parts: list[Block | list[str]] = []
+        self._frozen: SaidMessage | None = None
+
+    def append(self, block: Block) -> None:
+        self._frozen = None
+        if isinstance(block, TextBlock) and not block.extra:
+            if not (self._parts and isinstance(self._parts[-1], list)):
+                self._parts.append([])
+            texts = self._parts[-1]
+            assert isinstance(texts, list)
+            texts.append(block.text)
+        else:
+            self._parts.append(block)
+
+    def replace(self, blocks: Iterable[Block]) -> None:
+        self._parts, self._frozen = [], None
+        for block in blocks:
+            self.append(block)
+
+    def content(self) -> tuple[Block, ...]:
+        for number, part in enumerate(self._parts):
+            if isinstance(part, list) and len(part) > 1:
+                self._parts[number] = ["".join(part)]
+        return tuple(TextBlock(part[0]) if isinstance(part, list) else part for part in self._parts)
+
+    def frozen(self, id: str) -> SaidMessage:
+        if self._frozen is None:
+            self._frozen = SaidMessage(self.role, id, self.content())
+        return self._frozen
+
+
+class _Output:
+    """A terminal whose output grows."""
+
+    def __init__(self) -> None:
+        self._shown = ShownTerminal("")
+        self._output = bytearray()
+        self._cut = False
+        self._frozen: ShownTerminal | None = None
+
+    def take(self, update: Terminal | TerminalChunk) -> None:
+        self._frozen = None
+        if isinstance(update, TerminalChunk):
+            self._add(update.data)
+            return
+        if update.output is not UNSET:
+            self._output.clear()
+            self._cut = False
+            self._add(update.output or "")
+        given = {"command": update.command, "cwd": update.cwd, "exit": update.exit}
+        self._shown = replace(self._shown, **{name: value for name, value in given.items() if value is not UNSET})
+
+    def _add(self, data: object) -> None:
+        try:
+            self._output += base64.b64decode(str(data), validate=True)
+        except (binascii.Error, ValueError):
+            return  # what cannot be decoded cannot be shown
+        if len(self._output) > MOST_OUTPUT:
+            self._cut = True
+            del self._output[:-MOST_OUTPUT]
+
+    def frozen(self, id: str) -> ShownTerminal:
+        if self._frozen is None:
+            self._frozen = replace(self._shown, id=id, output=bytes(self._output), cut=self._cut)
+        return self._frozen
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
