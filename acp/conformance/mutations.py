@@ -56,13 +56,22 @@ def _parsed(line: bytes) -> Json:
     def refuse(constant: str) -> Json:
         raise ValueError(f"{constant} is no JSON")
 
-    value = json.loads(text, parse_constant=refuse)
-    for item in _items(value):
-        if isinstance(item, float) and item in (float("inf"), float("-inf")):
-            raise ValueError("a number is too large")
-        if isinstance(item, str):
-            item.encode("utf-8")  # a lone surrogate raises
+    def pairs(items: list[tuple[str, Json]]) -> dict[str, Json]:
+        _encodable(items)  # what a repeated key hides has to be text all the same
+        return dict(items)
+
+    value = json.loads(text, parse_constant=refuse, object_pairs_hook=pairs)
+    _encodable(value)
+    if any(isinstance(item, float) and item in (float("inf"), float("-inf")) for item in _items(value)):
+        raise ValueError("a number is too large")
     return value
+
+
+def _encodable(value: Json) -> None:
+    """Raise UnicodeEncodeError for a lone surrogate, which no UTF-8 can hold."""
+    for item in _items(value):
+        if isinstance(item, str):
+            item.encode("utf-8")
 
 
 def _items(value: Json) -> Iterator[Json]:
@@ -73,7 +82,7 @@ def _items(value: Json) -> Iterator[Json]:
         yield item
         if isinstance(item, dict):
             pending += [part for pair in cast("dict[str, Json]", item).items() for part in pair]
-        elif isinstance(item, list):
+        elif isinstance(item, list | tuple):
             pending += cast("list[Json]", item)
 
 
