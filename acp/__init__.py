@@ -1,19 +1,21 @@
 """The Agent Client Protocol: what is said, who may say it, and how it travels.
 
-    errors  methods  wire │ v1/schema  v2/schema │ updates  v1/dialect      pure: no I/O, no clock
-    dispatch ─► peer
+    errors  methods  wire │ v1/schema  v2/schema │ updates  plain  v1/dialect  v2/dialect
+    states  merging  report  dispatch ─► peer                               pure: no I/O, no clock
     ────────────────────────────────────────────────────────────────
     connection    transports/{memory, stdio, child}                         anyio begins here
 
 `v1.schema` and `v2.schema` are generated from `spec/`: one pydantic model for each definition, one `Method` for each
 method. `updates` is what a session reports in neither version's words, and a `dialect` turns it into one version's and
-back. A `Peer` is one side of a JSON-RPC conversation as a pure object; a `Connection` runs one over a `Transport`.
+back; `dialect.DIALECTS` has both, imported when they are spoken. `states` says as tables what may happen when. A `Peer`
+is one side of a JSON-RPC conversation as a pure object; a `Connection` runs one over a `Transport`.
 
 Order. Notifications are handled in the order in which they arrived, and a response reaches its caller only after every
 notification that came before it was handled. What one side says is written in the order it was said.
 
-Load. `call` and `notify` wait while too much is unsent; answers never wait. Lines, texts, depth, running requests and
-everything else that queues are bounded, and a text over its bound is answered with an error.
+Load. `call` and `notify` wait while more than 64 texts are unsent; answers never wait. Everything that queues is
+bounded: a line has at most 32 MiB (a longer one is answered with -32600 and skipped), a peer may have 256 requests
+running, and one that never reads is given up at 10,000 texts or 256 MiB.
 
 Cancelling. Cancelling the task that waits in `call` sends `$/cancel_request`; an incoming one cancels the scope of that
 request's handler, and the answer is -32800 or the partial result that the handler still returned.

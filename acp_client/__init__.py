@@ -1,8 +1,9 @@
 """A client of ACP agents: a library, and `acp exec`.
 
     client ─► session ─► inbox       Client, Session, Turn: of no version
-      └► surface_v1                  what version 1 says
-    host   local                     what the agent may ask of us; files on this disk
+      │          └► ledger           the session's state, as a Snapshot
+      └► opening ─► surface_v1, _v2  what the versions say
+    host   local terminals forms     what the agent may ask of us; files and commands on this machine
     exec ─► console, asking, events  the command, and what it shows
 
 Promises. A session's updates come in the order they were sent, and a turn ends behind the last of its own; what comes

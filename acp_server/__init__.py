@@ -13,8 +13,14 @@ What it promises:
 - **Order.** A tool call is announced with all that a user needs to judge it, before it is asked for; it ends
   exactly once; the results reach the model in the order of its calls. Every update of a turn comes before its
   response.
-- **One turn at a time in a session.** A second prompt is refused with -32600. Sessions do not wait for each
-  other.
+- **One turn at a time in a session.** A second prompt is refused with -32600 in version 1 and waits in version 2, where
+  cancelling refuses those that wait with -32800. Sessions do not wait for each other.
+- **Both versions, one agent.** `endpoint` chooses at initialize; `surface_v1` and `surface_v2` say the same sessions in
+  their version's words.
+- **Nothing said is lost.** Sessions are in a `Store`: in memory, or a journal on disk that one writer holds at a time.
+  It is on the disk when a turn has ended, and loses at most the last few KiB of a message when the process is killed.
+  What a killed agent left open is said to have failed.
+- **After `session/close` has been answered** nothing is said about the session.
 - **Bounds.** Updates wait for a slow client and the model waits with them; results, prompts and histories are
   held within the model's context window.
 """
