@@ -4,7 +4,7 @@ An update costs the same however long the session is; in a snapshot what did not
 
 The rules are those of version 2 (prompt lifecycle, tool calls): a whole message, call or terminal replaces what was
 there field by field, omitted fields stay and null ones are cleared, chunks append, and each chunk of a terminal's
-output is decoded by itself. In version 1, where messages may have no ids, chunks of one role that follow each other join.
+output is decoded by itself. In version 1, where messages may have no ids, chunks of one role in a row are one message.
 """
 
 from __future__ import annotations
