@@ -1,0 +1,36 @@
+"""The requirements that are judged, read from `spec/requirements`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SPEC = Path(__file__).resolve().parents[2] / "spec"
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One duty of one side or of both; `unobservable` says why no wire can show it, where none can."""
+
+    id: str
+    who: str
+    level: str
+    versions: tuple[int, ...]
+    text: str
+    gate: str | None
+    page: str
+    aliases: tuple[str, ...]
+    stage: str = "stable"
+    unobservable: str | None = None
+
+
+def requirements(version: int) -> dict[str, Requirement]:
+    """Every requirement of a version of the protocol, by its id."""
+    rows: list[dict[str, Any]] = json.loads((SPEC / "requirements" / f"v{version}.json").read_text(encoding="utf-8"))
+    found: dict[str, Requirement] = {}
+    for row in rows:
+        lists: dict[str, Any] = {key: tuple(row[key]) for key in ("versions", "aliases")}
+        found[row["id"]] = Requirement(**(row | lists))
+    return found

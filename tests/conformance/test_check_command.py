@@ -1,0 +1,85 @@
+"""`acp check` judges our own agent, and says what it found in every form."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from acp.conformance.__main__ import main
+from acp.conformance.patterns import fill, mismatch
+
+DOUBLE = [sys.executable, str(Path(__file__).parent / "doubles" / "agent.py")]
+
+
+def test_our_agent_conforms_to_version_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    agent = [sys.executable, "-m", "acp_server", "--backend", "scripted", "--sessions", str(tmp_path)]
+    status = main(["agent", "--cancel-prompt", "slow", "--", *agent])
+    said = capsys.readouterr().out
+    assert status == 0, said
+    assert " 0 failed, 0 not announced" in said
+
+
+def test_a_failure_is_told_in_every_form(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.json", "a.xml", "a.html")]
+    options = [
+        word for name, file in zip(("json", "junit", "html"), files, strict=True) for word in (f"--{name}", file)
+    ]
+    only = ["--only", "prompt.unknown-session", "--only", "session.distinct", "--timeout", "2"]
+    assert main(["agent", *map(str, options), *only, "--", *DOUBLE, "any-session"]) == 1
+    report = json.loads(files[0].read_text())
+    failed = {row["id"]: row for row in report["checks"] if row["verdict"] == "fail"}
+    assert (report["conformant"], list(failed)) == (False, ["prompt.unknown-session"])
+    assert "acp-check-no-such-session" in failed["prompt.unknown-session"]["transcript"][-2][1]
+    suite = ElementTree.parse(files[1]).getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    assert "NOT CONFORMANT" in files[2].read_text()
+
+
+def test_an_agent_that_cannot_be_started_fails() -> None:
+    assert main(["agent", "--only", "session.distinct", "--", "/no/such/agent"]) == 1
+
+
+@pytest.mark.parametrize("arguments", [["agent"], ["agent", "--agent-env", "X", "--", "a"]])
+def test_a_command_line_without_sense_is_told_apart(arguments: list[str]) -> None:
+    assert main(arguments) == 2
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value"),
+    [
+        ({"a": 1}, {"a": 1, "b": 2}),
+        ({"a": {"$absent": True}}, {"b": 2}),
+        ({"$type": ["null", "integer"]}, 3),
+        ({"$one_of": [1, "1"]}, "1"),
+        ({"$items": {"$filled": True}}, ["a"]),
+        ("$name", "value"),
+        ([{"$any": True}, None], [5, None]),
+    ],
+)
+def test_a_pattern_matches_what_it_describes(pattern: object, value: object) -> None:
+    assert mismatch(pattern, value, {"name": "value"}) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value"),
+    [
+        ({"a": 1}, {"a": True}),
+        ({"a": 1}, {"a": "1"}),
+        ({"a": {"$absent": True}}, {"a": None}),
+        ({"$type": "integer"}, True),
+        ({"$items": {"$filled": True}}, ["a", ""]),
+        ([], [1]),
+    ],
+)
+def test_a_pattern_matches_nothing_else(pattern: object, value: object) -> None:
+    assert mismatch(pattern, value, {}) is not None
+
+
+def test_what_is_captured_can_be_used() -> None:
+    variables: dict[str, object] = {}
+    assert mismatch({"id": {"$capture": "id", "$as": {"$type": "string"}}}, {"id": "x"}, variables) is None
+    assert fill({"a": ["$id", "b"]}, variables) == {"a": ["x", "b"]}
