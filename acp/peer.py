@@ -14,20 +14,19 @@ import itertools
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from .dispatch import Dispatcher
+from .envelope import CANCEL, RequestId, envelope_problem, error_message, is_id
 from .errors import ErrorCode, LocalProtocolError, RequestError
 from .methods import Method
 from .wire import Json, dumps, loads, pointers
 
-RequestId = int | str | None
 P = TypeVar("P")
 R = TypeVar("R")
 
-CANCEL = "$/cancel_request"
 LONGEST_ECHO = 200  # characters of a peer's own words that go into an error message
 
 
@@ -121,7 +120,7 @@ class Peer:
         return self._refuse(RequestError(ErrorCode.INVALID_REQUEST, f"Invalid request: {reason}"))
 
     def _message(self, message: Json) -> list[Event]:
-        if problem := _envelope_problem(message):
+        if problem := envelope_problem(message):
             return [self._refuse(RequestError(ErrorCode.INVALID_REQUEST, f"Invalid request: {problem}"))]
         if "method" not in message:
             return [self._answer(message)]
@@ -148,7 +147,7 @@ class Peer:
             params: dict[str, Json] = message["params"] if isinstance(message.get("params"), dict) else {}
             id = params.get("requestId", False)
             # Unknown or finished ids are no concern of ours (protocol cancellation).
-            return [CancelAsked(id)] if _is_id(id) and id in self._running else []
+            return [CancelAsked(id)] if is_id(id) and id in self._running else []
         try:
             noted = self._dispatcher.decide(message)
         except RequestError as error:
@@ -258,10 +257,7 @@ class Peer:
         self._bytes += len(text)
 
     def _error_text(self, id: RequestId, error: RequestError) -> bytes:
-        body: dict[str, Json] = {"code": error.code, "message": " ".join(error.message.split())}
-        if error.data is not None:
-            body["data"] = error.data
-        return self._text({"jsonrpc": "2.0", "id": id, "error": body})
+        return self._text(error_message(id, error))
 
     def _text(self, message: Json) -> bytes:
         try:
@@ -272,38 +268,6 @@ class Peer:
 
 def _encode(value: Any) -> Json:
     return {} if value is None else value.encode()
-
-
-def _is_id(value: Json) -> bool:
-    return value is None or type(value) is int or type(value) is str
-
-
-def _envelope_problem(message: Json) -> str | None:
-    """What keeps a JSON value from being a message; None if nothing does."""
-    if isinstance(message, list):
-        return "arrays are not supported"
-    if not isinstance(message, dict):
-        return "not an object"
-    message = cast("dict[str, Json]", message)
-    if message.get("jsonrpc") != "2.0":
-        return "jsonrpc is not '2.0'"
-    if not _is_id(message.get("id")):
-        return "id is neither a string nor an integer"
-    if "method" in message:
-        if not isinstance(message["method"], str):
-            return "method is not a string"
-        if not isinstance(message.get("params"), dict | list | None):
-            return "params is not an object"
-        return None
-    if "id" not in message or ("result" in message) == ("error" in message):
-        return "neither a request nor an answer"
-    if "error" in message:
-        error = message["error"]
-        if not isinstance(error, dict) or type(cast("dict[str, Json]", error).get("code")) is not int:
-            return "error has no integer code"
-        if not isinstance(cast("dict[str, Json]", error).get("message"), str):
-            return "error has no message"
-    return None
 
 
 def _short(error: Exception | str) -> str:

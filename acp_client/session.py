@@ -14,7 +14,14 @@ from typing import Self
 import anyio
 from anyio.abc import TaskGroup
 
-from acp.errors import AcpError, ConnectionClosed, LocalProtocolError, RemoteProtocolError
+from acp.errors import (
+    AcpError,
+    ConnectionClosed,
+    ErrorCode,
+    LocalProtocolError,
+    RemoteProtocolError,
+    RequestError,
+)
 from acp.merging import merged
 from acp.states import Calls
 from acp.updates import (
@@ -417,6 +424,10 @@ class Turn:
                 self._error = None
         except AcpError as error:
             self._error = error
+            if self.is_cancelled and isinstance(error, RequestError) and error.code == ErrorCode.REQUEST_CANCELLED:
+                # In version 2 a prompt that is cancelled before its turn begins is refused so; some agents of
+                # version 1 answer so too. It is what we asked for, and no error.
+                self._ending, self._error = Ending("cancelled"), None
         finally:
             self.session.end(self)
             self._ended.set()
