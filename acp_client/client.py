@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import ssl
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -22,7 +23,7 @@ from acp.updates import Json, Update
 
 from .elicitation import answered
 from .host import Host
-from .launch import CannotStart, Target, open_transport
+from .launch import CannotStart, Remote, Target, open_transport
 from .opening import INITIALIZE, open_surface
 from .session import KEPT_UPDATES, Session
 from .surface import AgentInfo, Opened, Place, Question, SessionCard, Surface
@@ -233,14 +234,17 @@ class _Connecting:
         env: Mapping[str, str] | None,
         seconds: float,
         version: int,
+        remote: Remote,
     ) -> None:
         self._target, self._host, self._cwd, self._env, self._seconds = target, host, cwd, env, seconds
-        self._version = version
+        self._version, self._remote = version, remote
         self._exits = AsyncExitStack()
 
     async def __aenter__(self) -> Client:
         try:
-            transport = await open_transport(self._target, self._exits, cwd=self._cwd, env=self._env)
+            transport = await open_transport(
+                self._target, self._exits, cwd=self._cwd, env=self._env, remote=self._remote
+            )
             client = Client(self._host, transport, self._version)
             await client.start(self._exits, self._seconds)
             return client
@@ -260,15 +264,22 @@ def connect(
     env: Mapping[str, str] | None = None,
     start_timeout: float = START,
     version: int = STABLE,
+    headers: Mapping[str, str] | None = None,
+    tls: ssl.SSLContext | None = None,
+    insecure: bool = False,
 ) -> _Connecting:
     """Start an agent, or take one that runs, and talk to it: `async with connect("acp agent", host=…) as client`.
+
+    A `ws://` or `wss://` URL is connected to, with these headers; `tls` replaces the system's trust, and `insecure`
+    lets credentials go to another machine in the clear.
 
     `host` is what the client does for the agent; without one, it rejects every question. `cwd` and `env` are the
     agent process's. `version` is the highest version of the protocol to speak: 2 is a draft, and an agent that lacks it
     answers in version 1. Raises CannotStart when the agent cannot be started or does not answer within `start_timeout`
     seconds, with its last words on stderr; NegotiationError when it speaks no version that we speak.
     """
-    return _Connecting(target, host or Host(), cwd, env, start_timeout, version)
+    remote = Remote(headers or {}, tls, insecure)
+    return _Connecting(target, host or Host(), cwd, env, start_timeout, version, remote)
 
 
 def _place(

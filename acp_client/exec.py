@@ -135,7 +135,8 @@ class Run:
 
     async def _converse(self) -> None:
         options = self._options
-        async with connect(options.agent, host=Host(ask=self._policy(), elicit=self._elicit)) as client:
+        host = Host(ask=self._policy(), elicit=self._elicit)
+        async with connect(options.agent, host=host, headers=options.headers, insecure=options.insecure) as client:
             self._client = client
             session = await client.new_session(options.cwd)
             for log in self._logs:

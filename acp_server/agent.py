@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +17,7 @@ from .auth import Auth
 from .commands import Template
 from .endpoint import TOO_EARLY, Endpoint
 from .model import ModelBackend, ModelError, Sampling
+from .owned_store import OwnedStore
 from .parts import Unstable
 from .permissions import Policy
 from .session import Settings
@@ -98,14 +100,20 @@ class Agent:
         assert self.auth is not None
         await self.auth.logout()
 
+    def belonging_to(self, principal: str) -> Agent:
+        """This agent as one principal sees it: the same models, and of the sessions its own."""
+        seen = copy.copy(self)
+        seen.store = OwnedStore(self.store, principal)
+        return seen
+
     def __repr__(self) -> str:
         return f"<Agent {self.name} with {self.model!r}>"
 
 
-async def serve(agent: Agent, transport: Transport) -> None:
+async def serve(agent: Agent, transport: Transport, *, leaving: anyio.Event | None = None) -> None:
     """Talk to one client until it goes away. Then every turn is cancelled and every child process killed.
 
-    Cancelling `serve` does the same.
+    Cancelling `serve` does the same. When `leaving` is set it ends once no turn runs and every answer is sent.
     """
     # The group outlives the connection: what a cancelled turn had to leave behind finishes its cleanup here.
     async with anyio.create_task_group() as group:
@@ -115,11 +123,20 @@ async def serve(agent: Agent, transport: Transport) -> None:
                 transport, endpoint.handlers, name="agent", calls=(), otherwise=TOO_EARLY
             ) as connection:
                 endpoint.connection = connection
+                if leaving is not None:
+                    group.start_soon(_leave, endpoint, connection, leaving)
                 await connection.wait_closed()
         finally:
             with anyio.CancelScope(shield=True):
                 await endpoint.aclose()
             group.cancel_scope.cancel()
+
+
+async def _leave(endpoint: Endpoint, connection: Connection, leaving: anyio.Event) -> None:
+    await leaving.wait()
+    await endpoint.wait_idle()
+    await connection.wait_answered()
+    await connection.aclose()
 
 
 def _version() -> str:

@@ -47,6 +47,10 @@ class Surface(Protocol):
         """The methods of the client that it has advertised."""
         ...
 
+    async def wait_idle(self) -> None:
+        """Wait until no session takes a turn."""
+        ...
+
     async def aclose(self) -> None:
         """Close every session."""
         ...
@@ -81,6 +85,10 @@ class Endpoint:
         self._surface, self._state = surface, state
         self.connection.reopen(self._noticed(surface.handlers()).on(INITIALIZE, self.initialize), surface.calls())
         return Free(answer.encode())
+
+    async def wait_idle(self) -> None:
+        if self._surface is not None:
+            await self._surface.wait_idle()
 
     async def aclose(self) -> None:
         if self._surface is not None:

@@ -188,6 +188,11 @@ class Session:
         if self._scope is not None:
             self._scope.cancel()
 
+    async def wait_idle(self) -> None:
+        """Wait for the end of the turn that runs, if one does."""
+        while self._scope is not None:
+            await self._ended.wait()
+
     def cancel_call(self, id: str) -> bool:
         """Cancel one call of the running turn; False if it cannot be cancelled now."""
         return self._scope is not None and self._turn is not None and self._turn.cancel_call(id)

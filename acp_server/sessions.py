@@ -131,6 +131,11 @@ class Sessions:
         await self.close(id)
         await self._in_thread(lambda: self._agent.store.delete(id))
 
+    async def wait_idle(self) -> None:
+        """Wait until no session takes a turn."""
+        while running := [session for session in self._open.values() if session.running]:
+            await running[0].wait_idle()
+
     async def aclose(self) -> None:
         """Close every session, at once: the client is gone."""
         async with anyio.create_task_group() as group:

@@ -54,6 +54,9 @@ class SurfaceV1:
         self._sessions = Sessions(agent, group, self._client_of)
         self._client = schema.ClientCapabilities()
 
+    async def wait_idle(self) -> None:
+        await self._sessions.wait_idle()
+
     async def aclose(self) -> None:
         await self._sessions.aclose()
 

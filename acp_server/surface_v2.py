@@ -52,6 +52,9 @@ class SurfaceV2:
         self._client = schema.ClientCapabilities()
         self._queues: dict[str, Queue] = {}
 
+    async def wait_idle(self) -> None:
+        await self._sessions.wait_idle()
+
     async def aclose(self) -> None:
         for queue in self._queues.values():
             queue.clear()
