@@ -13,9 +13,9 @@ from typing import cast
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "agent": ("acp_server.__main__:main", "a coding agent, on stdin and stdout"),
-    "serve": ("acp_server.serve:main", "the same for clients on the network, over WebSocket"),
     "exec": ("acp_client.exec:main", "give an agent one prompt and watch what it does"),
     "check": ("acp.conformance.__main__:main", "judge an agent by the protocol"),
+    "serve": ("acp_server.serve:main", "our agent for clients on the network, over WebSocket"),
 }
 """Subcommand → where it is, as module:function, and what it is."""
 

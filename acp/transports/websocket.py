@@ -41,8 +41,8 @@ READ_AHEAD = 2**20
 """Bytes that are read though nobody has asked for them, so that pings are answered meanwhile."""
 CLOSING = 2.0
 """Seconds that the peer gets to answer our close."""
-AHEAD = 0.1
-"""Seconds that are spent on that at a time."""
+AHEAD, LOOK = 0.1, 0.25
+"""Seconds that are spent on that at a time, and between two times."""
 MOST_REPLIES = 1024
 """Pongs that may be unsent; a peer that pings more and reads none is given up."""
 
@@ -76,7 +76,7 @@ class WebSocketTransport:
         self._ahead: anyio.CancelScope | None = None
         self._receivers = self._served = 0
         self._in_network = False
-        self._ended = self._torn = self._closed = False
+        self._ended = self._gone = self._torn = self._closed = False
         self._why = ""
         self.farewell: tuple[int, str] = (1000, "")
         """Code and reason of the close that we send (RFC 6455 7.4)."""
@@ -140,7 +140,7 @@ class WebSocketTransport:
         try:
             data = await self._stream.receive()
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
-            self._ended = True
+            self._ended = self._gone = True
             if self._protocol.close_rcvd is None and self._protocol.close_sent is None:
                 self._why = self._why or "the network connection was lost" + (f": {error}" if str(error) else "")
                 raise anyio.BrokenResourceError(self._why) from error
@@ -216,7 +216,7 @@ class WebSocketTransport:
         tick = self._limits.heartbeat / 4
         while not self._torn and not self._closed:
             served = self._served
-            with anyio.move_on_after(tick):
+            with anyio.move_on_after(tick if self._receivers else min(tick, LOOK)):
                 await self._wake.wait()
             self._wake = anyio.Event()
             with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
@@ -228,7 +228,7 @@ class WebSocketTransport:
         """Read what has arrived while nobody asks for it, lest a ping in it go unanswered."""
         with anyio.move_on_after(AHEAD) as self._ahead:
             async with self._reading:
-                while not self._ended and self._waiting_bytes <= READ_AHEAD:
+                while not (self._ended or self._protocol.writes) and self._waiting_bytes <= READ_AHEAD:
                     await self._read()
         self._ahead = None
 
@@ -271,10 +271,8 @@ class WebSocketTransport:
                 with suppress(InvalidState):
                     self._protocol.send_close(*self.farewell)
                 await self._write()
-        while not self._torn:
-            async with self._reading:
-                if self._ended and self._protocol.close_rcvd is not None:
-                    break
+        async with self._reading:
+            while not (self._torn or self._gone or self._protocol.close_rcvd is not None):
                 self._waiting.clear()
                 await self._read()
 

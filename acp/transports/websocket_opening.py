@@ -263,13 +263,13 @@ async def read_opening(stream: ByteStream, limits: Limits, seconds: float) -> Op
             while not protocol.events:
                 data = await stream.receive()
                 size += len(data)
+                if size > LARGEST_OPENING:
+                    await _refuse(stream, protocol, 431, "the request is too large")
+                    raise BadOpening("the request is too large")
                 protocol.receive_data(data)
                 if protocol.handshake_exc is not None:
                     await _refuse(stream, protocol, 400, "this is no request of HTTP/1.1")
                     raise BadOpening("no valid request")
-                if size > LARGEST_OPENING and not protocol.events:
-                    await _refuse(stream, protocol, 431, "the request is too large")
-                    raise BadOpening("the request is too large")
     except TimeoutError:
         await _refuse(stream, protocol, 408, f"the request took longer than {seconds:g} s")
         raise BadOpening(f"no request within {seconds:g} s") from None
