@@ -20,11 +20,12 @@ class OwnedStore:
         self._owner = principal or None
 
     def create(self, card: Card, entries: Sequence[Entry] = ()) -> Log:
-        return self._store.create(replace(card, owner=self._owner), entries)
+        return _OwnedLog(self._store.create(replace(card, owner=self._owner), entries), self._owner)
 
     def open(self, id: str) -> tuple[Card, list[Entry], Log]:
         self.read(id)  # before it is held, lest somebody else be kept out of what is theirs
-        return self._store.open(id)
+        card, entries, log = self._store.open(id)
+        return card, entries, _OwnedLog(log, self._owner)
 
     def read(self, id: str) -> tuple[Card, list[Entry]]:
         card, entries = self._store.read(id)
@@ -45,3 +46,20 @@ class OwnedStore:
         except SessionUnknown:
             return
         self._store.delete(id)
+
+
+class _OwnedLog:
+    """A log whose card keeps its owner, whatever the session knows of that."""
+
+    def __init__(self, log: Log, owner: str | None) -> None:
+        self._log = log
+        self._owner = owner
+
+    def append(self, *entries: Entry) -> None:
+        self._log.append(*entries)
+
+    def sync(self, card: Card) -> None:
+        self._log.sync(replace(card, owner=self._owner))
+
+    def close(self) -> None:
+        self._log.close()

@@ -20,8 +20,8 @@ from acp.transports import Transport
 from .agent import Agent, serve
 from .command import add_agent_options, add_log_options, agent_of, begin_log, close_model
 from .gate import Visitor
-from .remote import Talk, WebSocketServer
 from .serving import add_server_options, run_server, server_of
+from .websocket_server import Talk, WebSocketServer
 
 DESCRIPTION = """\
 A coding agent for clients on the network, over ACP on WebSocket. The endpoint is /acp; its URL is printed on stderr.

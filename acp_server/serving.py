@@ -14,7 +14,7 @@ from acp.transports.websocket_opening import is_loopback
 
 from .command import stop_asked
 from .gate import Gate, read_tokens
-from .remote import ServerLimits, Talk, WebSocketServer
+from .websocket_server import ServerLimits, Talk, WebSocketServer
 
 DEFAULT = "127.0.0.1:8765"
 DRAIN = 10.0
