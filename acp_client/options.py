@@ -9,10 +9,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from acp.transports.credentials import add_url_options, headers_of
+
 from .launch import own_agent
 
 LARGEST_PROMPT = 8 * 2**20  # bytes
-LARGEST_TOKEN = 2**16  # characters
 
 DESCRIPTION = """\
 Give an agent one prompt and show what it does.
@@ -76,10 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     add("-f", "--file", metavar="FILE", help="read the prompt from a file")
     add("--cwd", default=".", metavar="DIR", help="the agent's workspace (default: the current directory)")
     add("--agent", metavar="CMD", help="the command line of an ACP agent (default: our own, `acp agent`)")
-    add("--url", metavar="URL", help="an agent on the network, ws://… or wss://…")
-    add("--header", action="append", default=[], metavar="K=V", help="a header of the request to it; repeatable")
-    add("--token-file", metavar="F", help="the file whose content is the bearer token for it")
-    add("--insecure", action="store_true", help="send credentials in the clear to another machine, over ws://")
+    add_url_options(parser)
     add(
         "--allow",
         choices=("ask", "edits", "all"),
@@ -139,21 +137,7 @@ def _agent(given: argparse.Namespace) -> str | list[str]:
 
 
 def _headers(given: argparse.Namespace) -> dict[str, str]:
-    """The headers of the request that opens a connection. Raises OSError, ValueError; no error shows a value."""
+    """The headers of the request that opens a connection. Raises OSError, ValueError."""
     if given.url is None and (given.header or given.token_file or given.insecure):
         raise ValueError("--header, --token-file and --insecure are for --url")
-    headers: dict[str, str] = {}
-    for text in given.header:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise ValueError("--header: not K=V")
-        headers[name.strip()] = value.strip()
-    if given.token_file is not None:
-        if any(name.lower() == "authorization" for name in headers):
-            raise ValueError("give the token by --header or by --token-file, not both")
-        with open(given.token_file, encoding="utf-8") as file:
-            words = file.read(LARGEST_TOKEN).split()
-        if len(words) != 1:
-            raise ValueError("--token-file: the file does not hold one token")
-        headers["Authorization"] = f"Bearer {words[0]}"
-    return headers
+    return headers_of(given.header, given.token_file)

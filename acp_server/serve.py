@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import anyio
 
-from acp.transports import Transport
+from acp.transports.websocket import WebSocketTransport
 
 from .agent import Agent, serve
 from .command import add_agent_options, add_log_options, agent_of, begin_log, close_model
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def talk_of(agent: Agent) -> Talk:
     """What a server does with a connection: serve the agent, and of its sessions those of the visitor."""
 
-    async def talk(transport: Transport, visitor: Visitor, leaving: anyio.Event) -> None:
+    async def talk(transport: WebSocketTransport, visitor: Visitor, leaving: anyio.Event) -> None:
         await serve(agent.belonging_to(visitor.principal), transport, leaving=leaving)
 
     return talk

@@ -18,7 +18,6 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream, TaskGroup, TaskStatus
 from anyio.streams.tls import TLSStream
 
-from acp.transports import Transport
 from acp.transports.websocket import Limits, WebSocketTransport
 from acp.transports.websocket_opening import BadOpening, read_opening
 
@@ -31,7 +30,7 @@ BREATHER = 0.1
 """Seconds between attempts to accept when there are too many open files."""
 _TRY_AGAIN = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED}
 
-Talk = Callable[[Transport, Visitor, anyio.Event], Awaitable[None]]
+Talk = Callable[[WebSocketTransport, Visitor, anyio.Event], Awaitable[None]]
 """Talks to a client until it goes away. When the event is set it should finish what runs, and leave."""
 
 
