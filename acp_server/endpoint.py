@@ -51,8 +51,8 @@ class Surface(Protocol):
         """Wait until no session takes a turn."""
         ...
 
-    async def aclose(self) -> None:
-        """Close every session."""
+    async def aclose(self, *, lost: bool = False) -> None:
+        """Close every session, or let them wait for a client that was lost."""
         ...
 
 
@@ -90,9 +90,9 @@ class Endpoint:
         if self._surface is not None:
             await self._surface.wait_idle()
 
-    async def aclose(self) -> None:
+    async def aclose(self, *, lost: bool = False) -> None:
         if self._surface is not None:
-            await self._surface.aclose()
+            await self._surface.aclose(lost=lost)
 
     def _noticed(self, handlers: Handlers) -> Handlers:
         """The handlers, which note that something was asked."""

@@ -3,6 +3,8 @@
 By default only this machine gets in, and of it no web page. Without `--token-file` every user and every program of
 this machine does; with it, whoever has a token. Off this machine a token and TLS are asked for, unless `--insecure`.
 
+A session outlives a connection that breaks (`shelter`); one that its client closes with 1000 ends its sessions.
+
 SIGTERM and SIGINT end it: no more connections, turns that run get some seconds, then every connection is closed with
 1001 and every child process is killed. A second one does not wait.
 """
@@ -11,7 +13,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 
 import anyio
 
@@ -20,8 +23,9 @@ from acp.transports.websocket import WebSocketTransport
 from .agent import Agent, serve
 from .command import add_agent_options, add_log_options, agent_of, begin_log, close_model
 from .gate import Visitor
-from .serving import add_server_options, run_server, server_of
-from .websocket_server import Talk, WebSocketServer
+from .serving import add_server_options, positive, run_server, server_of
+from .shelter import GRACE, Shelter
+from .websocket_server import WebSocketServer
 
 DESCRIPTION = """\
 A coding agent for clients on the network, over ACP on WebSocket. The endpoint is /acp; its URL is printed on stderr.
@@ -36,30 +40,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="acp serve", description=DESCRIPTION, formatter_class=raw)
     add_server_options(parser)
+    help = "how long a session waits for a client that was lost (default: %(default)g s)"
+    parser.add_argument("--grace", type=positive, default=GRACE, metavar="S", help=help)
     add_agent_options(parser)
     add_log_options(parser)
     options = parser.parse_args(argv)
     try:
         agent = agent_of(options)
-        server = server_of(options, talk_of(agent))
+        talk = AgentTalk(agent)
+        server = server_of(options, talk)
         begin_log(options)
     except ValueError as error:
         parser.error(str(error))
-    return anyio.run(_run, agent, server, options)
+    return anyio.run(_run, agent, talk, server, options)
 
 
-def talk_of(agent: Agent) -> Talk:
+class AgentTalk:
     """What a server does with a connection: serve the agent, and of its sessions those of the visitor."""
 
-    async def talk(transport: WebSocketTransport, visitor: Visitor, leaving: anyio.Event) -> None:
-        await serve(agent.belonging_to(visitor.principal), transport, leaving=leaving)
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._shelter: Shelter | None = None
 
-    return talk
+    async def __call__(self, transport: WebSocketTransport, visitor: Visitor, leaving: anyio.Event) -> None:
+        agent = self._agent.belonging_to(visitor.principal, self._shelter)
+        await serve(agent, transport, leaving=leaving, was_lost=lambda: transport.was_lost)
+
+    @asynccontextmanager
+    async def sheltering(self, grace: float) -> AsyncGenerator[Shelter]:
+        """While the block lasts, sessions outlive a connection that was lost by some seconds."""
+        async with anyio.create_task_group() as group:
+            self._shelter = Shelter(group, grace)
+            try:
+                yield self._shelter
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._shelter.aclose()
+                group.cancel_scope.cancel()
 
 
-async def _run(agent: Agent, server: WebSocketServer, options: argparse.Namespace) -> int:
+async def _run(agent: Agent, talk: AgentTalk, server: WebSocketServer, options: argparse.Namespace) -> int:
     try:
-        return await run_server(server, options, "acp serve")
+        async with talk.sheltering(options.grace):
+            return await run_server(server, options, "acp serve")
     finally:
         await close_model(agent)
 

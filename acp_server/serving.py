@@ -36,10 +36,10 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     add("--max-connections", type=_count, default=limits.connections, metavar="N", help="in all (default: %(default)s)")
     add("--max-per-address", type=_count, default=limits.per_address, metavar="N", help="(default: %(default)s)")
     add("--max-message", type=_count, default=LONGEST_LINE, metavar="BYTES", help="(default: %(default)s)")
-    add("--opening", type=_seconds, default=limits.opening, metavar="S", help="for a request (default: %(default)g s)")
-    add("--heartbeat", type=_seconds, default=HEARTBEAT, metavar="S", help="between pings (default: %(default)g s)")
-    add("--stall", type=_seconds, default=STALL, metavar="S", help="for one who does not read (default: %(default)g s)")
-    add("--drain", type=_seconds, default=DRAIN, metavar="S", help="for turns, when stopped (default: %(default)g s)")
+    add("--opening", type=positive, default=limits.opening, metavar="S", help="for a request (default: %(default)g s)")
+    add("--heartbeat", type=positive, default=HEARTBEAT, metavar="S", help="between pings (default: %(default)g s)")
+    add("--stall", type=positive, default=STALL, metavar="S", help="for one who does not read (default: %(default)g s)")
+    add("--drain", type=positive, default=DRAIN, metavar="S", help="for turns, when stopped (default: %(default)g s)")
 
 
 def server_of(options: argparse.Namespace, talk: Talk) -> WebSocketServer:
@@ -109,7 +109,8 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _seconds(text: str) -> float:
+def positive(text: str) -> float:
+    """Seconds, as an option says them."""
     try:
         value = float(text)
     except ValueError:

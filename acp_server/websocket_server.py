@@ -19,13 +19,15 @@ from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream,
 from anyio.streams.tls import TLSStream
 
 from acp.transports.websocket import Limits, WebSocketTransport
-from acp.transports.websocket_opening import BadOpening, read_opening
+from acp.transports.websocket_opening import CONNECTION_ID, BadOpening, Request, read_opening
 
 from .gate import PATH, Gate, Refusal, Visitor
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 128
+REPLACING = 5.0
+"""Seconds that a connection gets to end whose client came back on another one."""
 BREATHER = 0.1
 """Seconds between attempts to accept when there are too many open files."""
 _TRY_AGAIN = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED}
@@ -44,6 +46,15 @@ class ServerLimits:
     connection: Limits = field(default_factory=Limits)
 
 
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A connection that talks."""
+
+    transport: WebSocketTransport
+    principal: str
+    gone: anyio.Event = field(default_factory=anyio.Event)
+
+
 class WebSocketServer:
     """Serves `talk` behind a gate. Run `serve` in a task; `drain` ends it."""
 
@@ -53,7 +64,7 @@ class WebSocketServer:
         self._talk, self._gate, self._tls = talk, gate, tls
         self._limits = limits or ServerLimits()
         self._addresses: Counter[str] = Counter()
-        self._open: set[WebSocketTransport] = set()
+        self._open: dict[str, _Open] = {}
         self._leaving = anyio.Event()
         self._empty = anyio.Event()
         self._accepting: anyio.CancelScope | None = None
@@ -86,8 +97,8 @@ class WebSocketServer:
         """Accept no more, let what runs go on for some seconds, then close every connection with 1001."""
         if self._accepting is not None:
             self._accepting.cancel()
-        for transport in self._open:
-            transport.farewell = (1001, "the server is shutting down")
+        for one in self._open.values():
+            one.transport.farewell = (1001, "the server is shutting down")
         self._leaving.set()
         with anyio.move_on_after(seconds):
             while self._addresses.total():
@@ -157,21 +168,32 @@ class WebSocketServer:
             challenge = {"WWW-Authenticate": 'Bearer realm="acp"'} if verdict.status == 401 else {}
             await opening.refuse(verdict.status, verdict.text, challenge)
         else:
+            await self._replace(opening.request, verdict)
             async with opening.accept(limits.opening) as transport:
                 await self._host(transport, verdict, opening.id)
 
     async def _host(self, transport: WebSocketTransport, visitor: Visitor, id: str) -> None:
         who = f"{visitor.principal or 'somebody'} at {visitor.address}"
         log.info("connection %s of %s", id, who)
-        self._open.add(transport)
+        self._open[id] = here = _Open(transport, visitor.principal)
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._expect_words, transport)
                 await self._talk(transport, visitor, self._leaving)
                 group.cancel_scope.cancel()
         finally:
-            self._open.discard(transport)
+            del self._open[id]
+            here.gone.set()
             log.info("connection %s of %s is over: %s", id, who, transport.epitaph() or "we closed it")
+
+    async def _replace(self, request: Request, visitor: Visitor) -> None:
+        """Cut the connection that this one takes the place of: its client has lost it, and we do not know that yet."""
+        for id in request.all(CONNECTION_ID.lower()):
+            old = self._open.get(id)
+            if old is not None and old.principal == visitor.principal:
+                await old.transport.abort("the client came back on another connection")
+                with anyio.move_on_after(REPLACING):
+                    await old.gone.wait()
 
     async def _expect_words(self, transport: WebSocketTransport) -> None:
         """Close a connection on which nobody says anything; heartbeats are no words."""

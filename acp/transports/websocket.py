@@ -131,6 +131,11 @@ class WebSocketTransport:
         close = self._protocol.close_rcvd
         return None if close is None else int(close.code)
 
+    @property
+    def was_lost(self) -> bool:
+        """Of a connection that ended: whether nobody meant it to, or the peer was only going away (1001)."""
+        return self.close_code not in (1000, 1005)
+
     # Reading ---------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
@@ -153,7 +158,7 @@ class WebSocketTransport:
         if self._protocol.writes:
             self._wake.set()
             if len(self._protocol.writes) > MOST_REPLIES:
-                await self._give_up("the peer sends pings and reads no pongs")
+                await self.abort("the peer sends pings and reads no pongs")
 
     def take(self, events: Iterable[Event]) -> None:
         """Act on frames that were read."""
@@ -200,13 +205,14 @@ class WebSocketTransport:
                     with anyio.fail_after(self._limits.stall):
                         await self._stream.send(data[start : start + PIECE] if len(data) > PIECE else data)
         except TimeoutError:
-            await self._give_up(f"the peer read nothing for {self._limits.stall:g} s")
+            await self.abort(f"the peer read nothing for {self._limits.stall:g} s")
             raise anyio.BrokenResourceError(self._why) from None
         except BaseException:
             self._torn = True
             raise
 
-    async def _give_up(self, why: str) -> None:
+    async def abort(self, why: str) -> None:
+        """Cut the connection, without a farewell."""
         self._why, self._torn = self._why or why, True
         with anyio.CancelScope(shield=True), suppress(OSError, anyio.BrokenResourceError):
             await anyio.aclose_forcefully(self._stream)
@@ -240,7 +246,7 @@ class WebSocketTransport:
         now = anyio.current_time()
         if self._in_network and not self._ended:
             if self._asked is not None and now - self._asked > self._limits.heartbeat:
-                await self._give_up(f"the peer was not heard for {now - self._heard:.0f} s")
+                await self.abort(f"the peer was not heard for {now - self._heard:.0f} s")
                 return
             if self._asked is None and now - self._heard >= self._limits.heartbeat:
                 self._asked = now
