@@ -9,10 +9,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from acp.errors import AcpError
 from acp.transports import Transport
 from acp.transports.child import spawn_agent
+
+if TYPE_CHECKING:
+    from acp.transports.websocket import WebSocketTransport
 
 Target = str | Sequence[str] | Transport
 """What can be connected to: a command line, `ws://…` or `wss://…`, a command's words, or a transport."""
@@ -51,7 +55,7 @@ async def open_transport(
     """The transport to the target; a command is started, and ended with `exits`. Raises CannotStart."""
     if not isinstance(target, str | Sequence):
         return target
-    if isinstance(target, str) and target.startswith(_URL):
+    if isinstance(target, str) and is_url(target):
         return await open_url(target, exits, remote or Remote())
     argv = _argv(target)
     if cwd is not None:
@@ -64,7 +68,12 @@ async def open_transport(
         raise CannotStart(f"the agent cannot be started: {error}") from error
 
 
-async def open_url(url: str, exits: AsyncExitStack, remote: Remote) -> Transport:
+def is_url(target: str) -> bool:
+    """Whether a target is an agent on the network."""
+    return target.startswith(_URL)
+
+
+async def open_url(url: str, exits: AsyncExitStack, remote: Remote) -> WebSocketTransport:
     """A WebSocket, closed with `exits`. Raises CannotStart."""
     # Imported here: whoever starts a command needs none of it.
     from acp.transports.websocket_opening import CannotConnect, connect_websocket

@@ -71,7 +71,7 @@ async def test_tokens_and_refusals(tmp_path: Path) -> None:
 
 
 async def test_a_server_that_dies_is_told_to_whoever_waits(tmp_path: Path) -> None:
-    async with served() as (url, process), connect(url) as client:
+    async with served() as (url, process), connect(url, reconnect=None) as client:
         session = await client.new_session(tmp_path)
         with pytest.raises(ConnectionClosed, match="network connection was lost"):  # noqa: PT012
             async with session.prompt("slow") as turn:
