@@ -16,6 +16,7 @@ opened, on both sides, is in `websocket_opening`.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -73,6 +74,7 @@ class WebSocketTransport:
         self._wake = anyio.Event()
         self._heard = anyio.current_time()
         self._asked: float | None = None
+        self._sending_since = math.inf
         self._ahead: anyio.CancelScope | None = None
         self._receivers = self._served = 0
         self._in_network = False
@@ -202,14 +204,16 @@ class WebSocketTransport:
             while self._protocol.writes:
                 data = b"".join(self._protocol.data_to_send())
                 for start in range(0, len(data), PIECE):
-                    with anyio.fail_after(self._limits.stall):
-                        await self._stream.send(data[start : start + PIECE] if len(data) > PIECE else data)
-        except TimeoutError:
-            await self.abort(f"the peer read nothing for {self._limits.stall:g} s")
-            raise anyio.BrokenResourceError(self._why) from None
+                    self._sending_since = anyio.current_time()  # `keep` watches it, which is cheaper than a scope each
+                    await self._stream.send(data[start : start + PIECE] if len(data) > PIECE else data)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
+            self._torn = True
+            raise anyio.BrokenResourceError(self._why or str(error)) from error
         except BaseException:
             self._torn = True
             raise
+        finally:
+            self._sending_since = math.inf
 
     async def abort(self, why: str) -> None:
         """Cut the connection, without a farewell."""
@@ -219,7 +223,7 @@ class WebSocketTransport:
 
     async def keep(self) -> None:
         """Answer pings, send our own, read ahead, and give up a peer that is gone. Runs as long as the connection."""
-        tick = self._limits.heartbeat / 4
+        tick = min(self._limits.heartbeat, self._limits.stall) / 4
         while not self._torn and not self._closed:
             served = self._served
             with anyio.move_on_after(tick if self._receivers else min(tick, LOOK)):
@@ -244,6 +248,9 @@ class WebSocketTransport:
 
     async def _pulse(self) -> None:
         now = anyio.current_time()
+        if now - self._sending_since > self._limits.stall:
+            await self.abort(f"the peer read nothing for {self._limits.stall:g} s")
+            return
         if self._in_network and not self._ended:
             if self._asked is not None and now - self._asked > self._limits.heartbeat:
                 await self.abort(f"the peer was not heard for {now - self._heard:.0f} s")
@@ -254,7 +261,10 @@ class WebSocketTransport:
                     self._protocol.send_ping(b"")
         if self._protocol.writes and not self._sending.statistics().locked:
             async with self._sending:
-                await self._write()
+                with anyio.move_on_after(self._limits.stall) as limit:
+                    await self._write()
+            if limit.cancelled_caught:
+                await self.abort(f"the peer read nothing for {self._limits.stall:g} s")
 
     # The end ---------------------------------------------------------------------------------------
 
