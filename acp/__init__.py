@@ -3,7 +3,7 @@
     errors  methods  wire │ v1/schema  v2/schema │ updates  plain  v1/dialect  v2/dialect
     states  merging  report  dispatch ─► peer                               pure: no I/O, no clock
     ────────────────────────────────────────────────────────────────
-    connection    transports/{memory, stdio, child}                         anyio begins here
+    connection    transports/{memory, stdio, child, websocket}              anyio begins here
 
 `v1.schema` and `v2.schema` are generated from `spec/`: one pydantic model for each definition, one `Method` for each
 method. `updates` is what a session reports in neither version's words, and a `dialect` turns it into one version's and

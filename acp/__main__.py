@@ -16,6 +16,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "exec": ("acp_client.exec:main", "give an agent one prompt and watch what it does"),
     "conductor": ("acp.proxy.__main__:main", "an agent behind a chain of proxies, on stdin and stdout"),
     "check": ("acp.conformance.__main__:main", "judge an agent by the protocol"),
+    "serve": ("acp_server.serve:main", "our agent for clients on the network, over WebSocket"),
+    "bridge": ("acp_server.bridge:main", "a stdio agent for the network, or an agent of the network on stdio"),
 }
 """Subcommand → where it is, as module:function, and what it is."""
 

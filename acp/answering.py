@@ -55,6 +55,11 @@ class Answering:
         if id in self._scopes:
             self._scopes[id].cancel()
 
+    @property
+    def running(self) -> bool:
+        """Whether a request runs, or what was to come after its answer."""
+        return bool(self._scopes or self._tasks)
+
     async def finished(self) -> None:
         """Wait until no request is running."""
         while self._scopes or self._tasks:

@@ -143,6 +143,13 @@ class Connection:
         """Wait until either side, or a failure, has ended the conversation."""
         await self._ended.wait()
 
+    async def wait_answered(self) -> None:
+        """Wait until no request of the peer runs and what we said is sent, or the conversation has ended."""
+        while (self._answering.running or self._unsent) and not self.closed:
+            await self._answering.finished()
+            if self._unsent and not self.closed:
+                await self._next_sent()
+
     async def aclose(self, reason: str = "closed by us") -> None:
         """End the conversation: what was said is sent, our calls fail with ConnectionClosed, handlers are cancelled.
 

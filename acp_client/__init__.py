@@ -4,6 +4,7 @@
       │          └► ledger           the session's state, as a Snapshot
       └► opening ─► surface_v1, _v2  what the versions say
     host   local terminals forms     what the agent may ask of us; files and commands on this machine
+    supervisor ─► rejoined, catchup  connects again when the network was lost
     exec ─► console, asking, events  the command, and what it shows
 
 Promises. A session's updates come in the order they were sent, and a turn ends behind the last of its own; what comes
@@ -11,6 +12,13 @@ outside of turns is kept in `Session.updates`. Leaving a turn's block cancels th
 time. Permission requests that are open then are answered `cancelled`, as are those that the agent withdraws. When the
 agent dies, whoever waits gets ConnectionClosed with the agent's last words. A turn that nobody reads makes the agent
 wait. What this library does not know comes through as it is.
+
+Over a network (`connect("ws://…")`). When the connection is lost it is made again, for a time (`Reconnect`), and the
+application hears of it (`on_state`). A prompt is never sent twice: of one that the agent did not get the turn ends with
+ConnectionClosed. With our own agent a turn goes on meanwhile; its updates continue where they broke off, each message
+and each change of a call told once, and a question is asked again. Not kept: updates without an id, notices, and what
+the turn cost. With an agent that does not say what became of a prompt, the turn ends with ConnectionClosed and the
+session is resumed. Whatever else is called while the connection is away raises ConnectionClosed.
 """
 
 from .client import Client, connect
@@ -18,6 +26,7 @@ from .elicitation import Accepted, Declined, Dismissed, Elicit, FormRequest, Url
 from .host import Ask, Files, Host, Option, PermissionRequest, allow_all, allow_edits, allow_edits_or, reject_all
 from .launch import CannotStart, own_agent
 from .local import LocalFiles
+from .reconnect import ConnectionState, Reconnect
 from .session import Session, Turn
 from .snapshot import Change, Snapshot
 from .surface import AgentInfo, Usage
@@ -30,6 +39,7 @@ __all__ = [
     "CannotStart",
     "Change",
     "Client",
+    "ConnectionState",
     "Declined",
     "Dismissed",
     "Elicit",
@@ -40,6 +50,7 @@ __all__ = [
     "LocalTerminals",
     "Option",
     "PermissionRequest",
+    "Reconnect",
     "Session",
     "Snapshot",
     "Terminals",

@@ -5,32 +5,39 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import ssl
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskGroup
 
 from acp.connection import Connection
 from acp.dialect import Dialect
-from acp.errors import ConnectionClosed, LocalProtocolError
+from acp.errors import AcpError, ConnectionClosed, LocalProtocolError, NegotiationError, RequestError
 from acp.transports import Transport
 from acp.transports.child import ChildTransport
 from acp.updates import Json, Update
 
 from .elicitation import answered
 from .host import Host
-from .launch import CannotStart, Target, open_transport
+from .launch import CannotStart, Remote, Target, is_url, open_transport
 from .opening import INITIALIZE, open_surface
-from .session import KEPT_UPDATES, Session
-from .surface import AgentInfo, Opened, Place, Question, SessionCard, Surface
+from .reconnect import OnState, Reconnect
+from .session import KEPT_UPDATES, Session, Turn
+from .surface import AgentInfo, Opened, PendingTurn, Place, Question, SessionCard, Surface
+
+if TYPE_CHECKING:
+    from .supervisor import Supervisor
 
 log = logging.getLogger("acp")
 
 START = 30.0
 """Seconds an agent gets to start and answer `initialize`."""
+RECONNECT = Reconnect()
 STABLE = 1
 """The newest version of the protocol that is no draft."""
 MOST_PAGES = 1000
@@ -51,6 +58,7 @@ class Client:
         self._version = version
         self._transport = transport
         self._group: TaskGroup | None = None
+        self._supervisor: Supervisor | None = None
         self._early: dict[str, deque[Update]] = {}
 
     def __repr__(self) -> str:
@@ -99,7 +107,7 @@ class Client:
         if id in self.sessions:
             raise LocalProtocolError(f"session {id} is open already")
         session = self._begin(Opened(id), place)
-        session.is_loading = True
+        session.is_loading, session.saw_beginning = True, replay
         try:
             session.take(await self.surface.open_session(id, place, replay=replay))
         except BaseException:
@@ -135,6 +143,7 @@ class Client:
     def _begin(self, opened: Opened, place: Place) -> Session:
         assert self._group is not None
         session = Session(opened.id, place.cwd, self.surface, self._host, self._group, self._forget)
+        session.place, session.supervisor = place, self._supervisor
         session.take(opened)
         self.sessions[opened.id] = session
         for update in self._early.pop(opened.id, ()):
@@ -209,7 +218,42 @@ class Client:
         except ConnectionClosed as error:
             raise CannotStart(f"the agent did not answer initialize: {error.reason}") from error
 
+    async def adopt(self, transport: Transport, exits: AsyncExitStack) -> dict[Turn, PendingTurn | AcpError]:
+        """Go on over another transport, with every session; how the turns go on that were open.
+
+        Raises NegotiationError, RequestError, ConnectionClosed. The connection lasts as long as `exits`.
+        """
+        connection = Connection(transport, name="agent", calls=[INITIALIZE])
+        await exits.enter_async_context(connection)
+        surface = await open_surface(connection, self._host, self, self._version, _release())
+        if surface.dialect.version != self.surface.dialect.version:
+            raise NegotiationError("the agent speaks another version than before")
+        self._transport, self.connection, self.surface = transport, connection, surface
+        turns: dict[Turn, PendingTurn | AcpError] = {}
+        for session in list(self.sessions.values()):
+            try:
+                rejoined = await session.rejoin(surface)
+            except (RequestError, LocalProtocolError) as error:
+                log.error("session %s cannot be opened again: %s", session.id, error)
+                continue
+            if rejoined is not None:
+                turns[rejoined[0]] = rejoined[1]
+        return turns
+
+    def supervise(self, url: str, remote: Remote, policy: Reconnect, on_state: OnState | None) -> None:
+        """Connect again whenever the network is lost."""
+        from acp.transports.websocket import WebSocketTransport
+
+        from .supervisor import Supervisor
+
+        assert self._group is not None
+        assert isinstance(self._transport, WebSocketTransport)
+        self._supervisor = Supervisor(self, url, remote, policy, on_state)
+        self._group.start_soon(self._supervisor.run, self._transport)
+
     async def _stop(self) -> None:
+        if self._supervisor is not None:
+            self._supervisor.closing = True
         with anyio.CancelScope(shield=True):
             await self.connection.aclose()
             if self._host.terminals is not None:
@@ -233,16 +277,23 @@ class _Connecting:
         env: Mapping[str, str] | None,
         seconds: float,
         version: int,
+        remote: Remote,
+        reconnect: Reconnect | None,
+        on_state: OnState | None,
     ) -> None:
         self._target, self._host, self._cwd, self._env, self._seconds = target, host, cwd, env, seconds
-        self._version = version
+        self._version, self._remote, self._reconnect, self._on_state = version, remote, reconnect, on_state
         self._exits = AsyncExitStack()
 
     async def __aenter__(self) -> Client:
         try:
-            transport = await open_transport(self._target, self._exits, cwd=self._cwd, env=self._env)
+            transport = await open_transport(
+                self._target, self._exits, cwd=self._cwd, env=self._env, remote=self._remote
+            )
             client = Client(self._host, transport, self._version)
             await client.start(self._exits, self._seconds)
+            if isinstance(self._target, str) and is_url(self._target) and self._reconnect is not None:
+                client.supervise(self._target, self._remote, self._reconnect, self._on_state)
             return client
         except BaseException:
             await self._exits.aclose()
@@ -260,15 +311,25 @@ def connect(
     env: Mapping[str, str] | None = None,
     start_timeout: float = START,
     version: int = STABLE,
+    headers: Mapping[str, str] | None = None,
+    tls: ssl.SSLContext | None = None,
+    insecure: bool = False,
+    reconnect: Reconnect | None = RECONNECT,
+    on_state: OnState | None = None,
 ) -> _Connecting:
     """Start an agent, or take one that runs, and talk to it: `async with connect("acp agent", host=…) as client`.
+
+    A `ws://` or `wss://` URL is connected to, with these headers; `tls` replaces the system's trust, and `insecure`
+    lets credentials go to another machine in the clear. When that connection is lost, `reconnect` says how long to try
+    again, None not at all; `on_state` hears of it.
 
     `host` is what the client does for the agent; without one, it rejects every question. `cwd` and `env` are the
     agent process's. `version` is the highest version of the protocol to speak: 2 is a draft, and an agent that lacks it
     answers in version 1. Raises CannotStart when the agent cannot be started or does not answer within `start_timeout`
     seconds, with its last words on stderr; NegotiationError when it speaks no version that we speak.
     """
-    return _Connecting(target, host or Host(), cwd, env, start_timeout, version)
+    remote = Remote(headers or {}, tls, insecure)
+    return _Connecting(target, host or Host(), cwd, env, start_timeout, version, remote, reconnect, on_state)
 
 
 def _place(

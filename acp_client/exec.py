@@ -31,6 +31,7 @@ from .forms import TerminalForms
 from .host import Ask, Host, PermissionRequest, allow_all, allow_edits_or
 from .keyboard import has_terminal
 from .options import Options, parse
+from .reconnect import ConnectionState
 from .result import Exit, LastWords, Result, tokens_per_second
 from .session import Turn
 from .visible import visible
@@ -96,6 +97,11 @@ def _complain(message: str) -> None:
         print(f"acp exec: {visible(message)}", file=sys.stderr, flush=True)
 
 
+def _tell_state(state: ConnectionState) -> None:
+    if state.state == "reconnecting":
+        _complain(f"{state.reason}; connecting again")
+
+
 class Run:
     """One run: connects, takes the turn, shows it, and knows how it ended."""
 
@@ -135,7 +141,11 @@ class Run:
 
     async def _converse(self) -> None:
         options = self._options
-        async with connect(options.agent, host=Host(ask=self._policy(), elicit=self._elicit)) as client:
+        host = Host(ask=self._policy(), elicit=self._elicit)
+        headers, insecure = options.headers, options.insecure
+        async with connect(
+            options.agent, host=host, headers=headers, insecure=insecure, on_state=_tell_state
+        ) as client:
             self._client = client
             session = await client.new_session(options.cwd)
             for log in self._logs:

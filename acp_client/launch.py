@@ -1,23 +1,39 @@
-"""From the name of an agent to a transport: a command line, its words, or a transport that is there already."""
+"""From the name of an agent to a transport: a command line, its words, a URL, or a transport that is there already."""
 
 from __future__ import annotations
 
 import os
 import shlex
+import ssl
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from acp.errors import AcpError
 from acp.transports import Transport
 from acp.transports.child import spawn_agent
 
+if TYPE_CHECKING:
+    from acp.transports.websocket import WebSocketTransport
+
 Target = str | Sequence[str] | Transport
-"""What can be connected to: a command line, a command's words, or a transport."""
+"""What can be connected to: a command line, `ws://…` or `wss://…`, a command's words, or a transport."""
+_URL = ("ws://", "wss://")
 
 
 class CannotStart(AcpError):
     """The agent could not be started, or did not answer `initialize`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """How to connect to a URL. `tls` replaces the system's trust; `insecure` sends credentials in the clear."""
+
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    tls: ssl.SSLContext | None = None
+    insecure: bool = False
 
 
 def own_agent(*arguments: str) -> list[str]:
@@ -34,10 +50,13 @@ async def open_transport(
     *,
     cwd: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
+    remote: Remote | None = None,
 ) -> Transport:
     """The transport to the target; a command is started, and ended with `exits`. Raises CannotStart."""
     if not isinstance(target, str | Sequence):
         return target
+    if isinstance(target, str) and is_url(target):
+        return await open_url(target, exits, remote or Remote())
     argv = _argv(target)
     if cwd is not None:
         _check_directory(cwd)
@@ -47,6 +66,23 @@ async def open_transport(
         raise CannotStart(f"agent command not found: {argv[0]}") from error
     except (OSError, ValueError) as error:
         raise CannotStart(f"the agent cannot be started: {error}") from error
+
+
+def is_url(target: str) -> bool:
+    """Whether a target is an agent on the network."""
+    return target.startswith(_URL)
+
+
+async def open_url(url: str, exits: AsyncExitStack, remote: Remote) -> WebSocketTransport:
+    """A WebSocket, closed with `exits`. Raises CannotStart."""
+    # Imported here: whoever starts a command needs none of it.
+    from acp.transports.websocket_opening import CannotConnect, connect_websocket
+
+    opening = connect_websocket(url, headers=remote.headers, tls=remote.tls, insecure=remote.insecure)
+    try:
+        return await exits.enter_async_context(opening)
+    except (CannotConnect, ValueError) as error:
+        raise CannotStart(str(error)) from error
 
 
 def _argv(target: str | Sequence[str]) -> Sequence[str]:

@@ -78,6 +78,10 @@ class Ledger:
             self._order.pop(("message", id), None)
         self._last = None
 
+    def restarted(self) -> None:
+        """The replay is over: what it did not tell again stays."""
+        self._stale.clear()
+
     def apply(self, update: Update) -> Change | None:
         """Take an update; what it changed, None if nothing."""
         change = self._apply(update)

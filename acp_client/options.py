@@ -6,8 +6,10 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from acp.transports.credentials import add_url_options, headers_of
 
 from .launch import own_agent
 
@@ -35,6 +37,8 @@ class Options:
     log_json: str | None
     timeout: float | None
     verbose: bool
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    insecure: bool = False
 
 
 def parse(argv: Sequence[str] | None = None) -> Options:
@@ -47,19 +51,21 @@ def parse(argv: Sequence[str] | None = None) -> Options:
             raise ValueError(f"--cwd: no such directory: {given.cwd}")
         if given.timeout is not None and not (math.isfinite(given.timeout) and given.timeout > 0):
             raise ValueError("--timeout: not a positive number of seconds")
-        agent = _agent(given)
+        agent, headers = _agent(given), _headers(given)
     except (OSError, ValueError) as error:
         parser.error(str(error).encode(errors="backslashreplace").decode())
     return Options(
         prompt=prompt,
         cwd=os.path.abspath(given.cwd),
         agent=agent,
-        is_own_agent=given.agent is None,
+        is_own_agent=given.agent is None and given.url is None,
         allow=given.allow,
         json=given.json,
         log_json=given.log_json,
         timeout=given.timeout,
         verbose=given.verbose,
+        headers=headers,
+        insecure=given.insecure,
     )
 
 
@@ -71,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     add("-f", "--file", metavar="FILE", help="read the prompt from a file")
     add("--cwd", default=".", metavar="DIR", help="the agent's workspace (default: the current directory)")
     add("--agent", metavar="CMD", help="the command line of an ACP agent (default: our own, `acp agent`)")
+    add_url_options(parser)
     add(
         "--allow",
         choices=("ask", "edits", "all"),
@@ -111,12 +118,26 @@ def _prompt(given: argparse.Namespace) -> str:
 
 
 def _agent(given: argparse.Namespace) -> str | list[str]:
+    url: str | None = given.url
     own = {"--backend": given.backend, "--model": given.model, "--device": given.device}
-    if given.agent is not None:
+    if url is not None:
+        if given.agent is not None:
+            raise ValueError("give --agent or --url, not both")
+        if not url.startswith(("ws://", "wss://")):
+            raise ValueError(f"--url: not a URL of ws:// or wss://: {url}")
+    target: str | None = given.agent if url is None else url
+    if target is not None:
         if wrong := [name for name, value in own.items() if value is not None]:
             raise ValueError(f"{', '.join(wrong)} is for our own agent; say it in --agent's command")
-        return given.agent
+        return target
     if given.model is not None:
         own["--model"] = os.path.abspath(given.model)
     words = [word for name, value in own.items() if value is not None for word in (name, value)]
     return own_agent("--allow", given.allow, *words, *(["--verbose"] if given.verbose else []))
+
+
+def _headers(given: argparse.Namespace) -> dict[str, str]:
+    """The headers of the request that opens a connection. Raises OSError, ValueError."""
+    if given.url is None and (given.header or given.token_file or given.insecure):
+        raise ValueError("--header, --token-file and --insecure are for --url")
+    return headers_of(given.header, given.token_file)

@@ -7,9 +7,10 @@ Leaving the block before the turn has ended cancels it and waits for its end, a 
 from __future__ import annotations
 
 import logging
+import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 from anyio.abc import TaskGroup
@@ -47,12 +48,16 @@ from acp.updates import (
     Update,
 )
 
+from .catchup import CatchUp, Told
 from .elicitation import Answer, Dismissed, Request
 from .host import Host, PermissionRequest
 from .inbox import Inbox
 from .ledger import Ledger
 from .snapshot import Change, Snapshot
-from .surface import Ending, Opened, PendingTurn, Question, Surface, Usage
+from .surface import Ending, Opened, PendingTurn, Place, Question, Surface, Usage
+
+if TYPE_CHECKING:
+    from .supervisor import Supervisor
 
 log = logging.getLogger("acp")
 
@@ -80,10 +85,15 @@ class Session:
         self.cwd = cwd
         self.updates: deque[Update] = deque(maxlen=KEPT_UPDATES)
         self.turn: Turn | None = None
-        self._surface = surface
+        self.surface = surface
+        self.place = Place(cwd)
+        self.supervisor: Supervisor | None = None
         self._host = host
         self._group = group
         self._on_close = on_close
+        self._told = Told()
+        self._catch_up: CatchUp | None = None
+        self.saw_beginning = True
         self.history: list[Update] = []
         self.is_loading = False
         self.title: str | None = None
@@ -107,7 +117,7 @@ class Session:
 
     def prompt(self, text: str, *, attachments: Sequence[Block] = ()) -> Turn:
         """A turn, which begins when its block is entered."""
-        return Turn(self, self._surface, (TextBlock(text), *attachments), self._group)
+        return Turn(self, (TextBlock(text), *attachments), self._group)
 
     async def cancel(self) -> None:
         """Ask the agent to end the turn; dismiss every open question. Without a turn nothing happens."""
@@ -121,7 +131,7 @@ class Session:
 
     async def set_option(self, id: str, value: str | bool) -> None:
         """Set one of `options`. Raises RequestError, ConnectionClosed."""
-        self.options = await self._surface.set_option(self.id, id, value)
+        self.options = await self.surface.set_option(self.id, id, value)
 
     async def set_mode(self, mode: str) -> None:
         """Change the mode: by the option that stands for it, or as agents do that have modes and no options."""
@@ -129,12 +139,12 @@ class Session:
         if option is not None:
             await self.set_option(option.id, mode)
         else:
-            await self._surface.set_mode(self.id, mode)
+            await self.surface.set_mode(self.id, mode)
         self.mode = mode
 
     async def cancel_call(self, call_id: str) -> None:
         """Have the agent cancel one call of the turn (version 2). Raises RequestError if it cannot be cancelled now."""
-        await self._surface.cancel_call(self.id, call_id)
+        await self.surface.cancel_call(self.id, call_id)
 
     async def close(self) -> None:
         """End the session: its turn is cancelled, what nobody read is dropped."""
@@ -145,7 +155,7 @@ class Session:
             await self.turn.leave()
         self.updates.clear()
         self._on_close(self.id)
-        await self._surface.close_session(self.id)
+        await self.surface.close_session(self.id)
         if self._host.terminals is not None:
             await self._host.terminals.close_session(self.id)
 
@@ -157,7 +167,7 @@ class Session:
         if self.turn is not None:
             raise LocalProtocolError(f"session {self.id} has a turn already; leave it or cancel it first")
         self.turn = turn
-        if self._surface.dialect.version == 1:  # which neither says the prompt back nor when a turn begins
+        if self.surface.dialect.version == 1:  # which neither says the prompt back nor when a turn begins
             self._prompts += 1
             self._note(Message("user", f"prompt {self._prompts}", tuple(turn.blocks)))
             self._note(TurnStarted())
@@ -165,7 +175,7 @@ class Session:
     def end(self, turn: Turn) -> None:
         if self.turn is turn:
             self.turn = None
-            if self._surface.dialect.version == 1:
+            if self.surface.dialect.version == 1:
                 self._note(TurnEnded(turn.stop_reason or "error"))
 
     def take(self, opened: Opened) -> None:
@@ -175,14 +185,59 @@ class Session:
 
     async def receive(self, update: Update) -> None:
         """Put an update where it will be read, in the words that are the same in every version."""
+        if self._catch_up is not None:
+            await self._receive_again(update, self._catch_up)
+            return
         if not self.is_loading:  # a replay tells again what is over
             self._judge(update)
         self._note(update)
         for word in self._words(update):
             if self.is_loading:
+                if isinstance(word, MessageChunk):
+                    self._told.note(word)
                 self.history.append(word)
-            elif self.turn is None or not await self.turn.inbox.put(word):
-                self.updates.append(word)
+            else:
+                await self._deliver(word)
+
+    async def rejoin(self, surface: Surface) -> tuple[Turn, PendingTurn | AcpError] | None:
+        """Go on over another connection: how the turn goes on that was open. Raises ConnectionClosed, RequestError."""
+        self.surface, turn = surface, self.turn
+        if turn is None or turn.has_ended:
+            opened, _ = await surface.rejoin(self.id, self.place, None)
+            self.take(opened)
+            return None
+        text = "".join(block.text for block in turn.blocks if isinstance(block, TextBlock))
+        plans = self.snapshot.plans
+        self._catch_up = CatchUp(self._told, self._calls, plans, text, whole=self.saw_beginning)
+        self._ledger.restart()
+        try:
+            opened, pending = await surface.rejoin(self.id, self.place, turn.name)
+            self.take(opened)
+            assert pending is not None
+            if turn.is_cancelled:
+                await surface.cancel(self.id)
+            return turn, pending
+        except AcpError as error:
+            if surface.connection.closed:
+                raise
+            return turn, error
+        finally:
+            self._catch_up = None
+            self._ledger.restarted()
+
+    async def _receive_again(self, update: Update, catch_up: CatchUp) -> None:
+        """Take an update of a replay: the state as a whole, the application what it has not heard."""
+        if not (self.surface.dialect.version == 1 and isinstance(update, MessageChunk) and update.role == "user"):
+            self._note(update)  # of what the user said, version 1 has a note already
+        for missed in catch_up.missed(update):
+            for word in self._words(missed):
+                await self._deliver(word)
+
+    async def _deliver(self, word: Update) -> None:
+        if isinstance(word, MessageChunk):
+            self._told.note(word)
+        if self.turn is None or not await self.turn.inbox.put(word):
+            self.updates.append(word)
 
     def _judge(self, update: Update) -> None:
         """Note where the agent breaks the rules of tool calls; what it said is taken all the same."""
@@ -308,10 +363,10 @@ class Turn:
     are there once it has ended.
     """
 
-    def __init__(self, session: Session, surface: Surface, blocks: Sequence[Block], group: TaskGroup) -> None:
+    def __init__(self, session: Session, blocks: Sequence[Block], group: TaskGroup) -> None:
         self.session = session
         self.inbox = Inbox(f"session {session.id}")
-        self._surface = surface
+        self.name = uuid.uuid4().hex if session.supervisor is not None else None
         self.blocks = blocks
         self._group = group
         self._ending: Ending | None = None
@@ -324,7 +379,7 @@ class Turn:
     async def __aenter__(self) -> Self:
         self.session.begin(self)
         try:
-            pending = await self._surface.prompt(self.session.id, self.blocks)
+            pending = await self.session.surface.prompt(self.session.id, self.blocks, self.name)
         except BaseException:
             self.session.end(self)
             raise
@@ -397,7 +452,7 @@ class Turn:
             return
         self._cancelled_at = anyio.current_time()
         try:
-            await self._surface.cancel(self.session.id)
+            await self.session.surface.cancel(self.session.id)
         except ConnectionClosed:
             pass
         finally:
@@ -416,11 +471,21 @@ class Turn:
             log.warning("session %s: the agent did not end its cancelled turn", self.session.id)
             self._scope.cancel()
 
+    async def _end_of(self, pending: PendingTurn) -> Ending:
+        """The turn's end, on whichever connection it comes."""
+        while True:
+            try:
+                return await pending.ended()
+            except ConnectionClosed as error:
+                if self.session.supervisor is None:
+                    raise
+                pending = await self.session.supervisor.turn_lost(self, error)
+
     async def _run(self, pending: PendingTurn) -> None:
         """Wait for the turn's end and keep what comes of it. Runs in the client's task group."""
         try:
             with self._scope:
-                self._ending = await pending.ended()
+                self._ending = await self._end_of(pending)
                 self._error = None
         except AcpError as error:
             self._error = error

@@ -79,6 +79,7 @@ class Opened:
     commands: tuple[Command, ...] = ()
     mode: str | None = None
     modes: tuple[Choice, ...] = ()
+    meta: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,14 @@ class Surface(Protocol):
         """Open a session that the agent keeps; `replay` asks for its whole history before the answer."""
         ...
 
+    async def rejoin(self, id: str, place: Place, prompt: str | None) -> tuple[Opened, PendingTurn | None]:
+        """Open a session on this connection that was open on another.
+
+        With the name of a prompt whose turn had not ended, the history is replayed and the turn goes on. Raises
+        ConnectionClosed where that is lost.
+        """
+        ...
+
     async def fork_session(self, id: str, place: Place) -> Opened: ...
 
     async def list_sessions(self, cwd: str | None, cursor: str | None) -> tuple[list[SessionCard], str | None]:
@@ -176,8 +185,8 @@ class Surface(Protocol):
 
     async def set_mode(self, session_id: str, mode: str) -> None: ...
 
-    async def prompt(self, session_id: str, blocks: Sequence[Block]) -> PendingTurn:
-        """Begin a turn. What is said after this, a cancel say, is said behind it."""
+    async def prompt(self, session_id: str, blocks: Sequence[Block], name: str | None = None) -> PendingTurn:
+        """Begin a turn. What is said after this, a cancel say, is said behind it. By its name it is known again."""
         ...
 
     async def cancel(self, session_id: str) -> None: ...

@@ -16,15 +16,20 @@ from acp.dialect import DIALECTS, Dialect
 from acp.errors import ErrorCode, LocalProtocolError, RequestError
 from acp.methods import Method
 from acp.plain import hear_option
+from acp.unions import Free
 from acp.updates import Block, Choice, ConfigOption, Json, OtherBlock, OtherOption
 from acp.v1 import dialect, schema
 
 from .host import Files, Host, Option
-from .surface import AgentInfo, Ending, Opened, Owner, Place, Question, SessionCard, Usage
+from .rejoined import PROMPT_META, RejoinedTurn, rejoined
+from .surface import AgentInfo, Ending, Opened, Owner, PendingTurn, Place, Question, SessionCard, Usage
 from .terminals_v1 import TerminalsV1
 
 _NEEDS = {"image": "image", "audio": "audio", "resource": "embedded_context"}
 """The prompt capability that a content block needs; text and resource links need none."""
+
+
+TURN_ENDED: Method[Free, None] = Method("_acp-laguna/turn_ended", "client", Free)
 
 
 class SurfaceV1:
@@ -36,8 +41,10 @@ class SurfaceV1:
         self._owner = owner
         self._prompts = schema.PromptCapabilities()
         self._mcp = schema.McpCapabilities()
+        self._turns: dict[str, RejoinedTurn] = {}
         self.connection = connection
         self.handlers = Handlers().on(dialect.REPORT, self._updated).on(schema.SESSION_REQUEST_PERMISSION, self._asked)
+        self.handlers.on(TURN_ENDED, self._turn_ended)
         if host.files is not None:
             files = _FilesV1(host.files)
             self.handlers.on(schema.FS_READ_TEXT_FILE, files.read).on(schema.FS_WRITE_TEXT_FILE, files.write)
@@ -101,6 +108,20 @@ class SurfaceV1:
         resumed = await self.connection.call(schema.SESSION_RESUME, schema.ResumeSessionRequest.decode(params))
         return _opened(id, resumed)
 
+    async def rejoin(self, id: str, place: Place, prompt: str | None) -> tuple[Opened, PendingTurn | None]:
+        if prompt is None:
+            try:
+                return await self.open_session(id, place, replay=False), None
+            except LocalProtocolError:
+                return await self.open_session(id, place, replay=True), None
+        turn = self._turns[id] = RejoinedTurn(self.connection)
+        try:
+            opened = await self.open_session(id, place, replay=True)
+            return opened, rejoined(turn, opened.meta, prompt)
+        except BaseException:
+            self._turns.pop(id, None)
+            raise
+
     async def fork_session(self, id: str, place: Place) -> Opened:
         request = schema.ForkSessionRequest.decode({"sessionId": id, **self._place(place)})
         answer = await self.connection.call(schema.SESSION_FORK, request)
@@ -144,11 +165,13 @@ class SurfaceV1:
 
     # Turns -----------------------------------------------------------------------------------------
 
-    async def prompt(self, session_id: str, blocks: Sequence[Block]) -> PendingTurnV1:
+    async def prompt(self, session_id: str, blocks: Sequence[Block], name: str | None = None) -> PendingTurnV1:
         """Begin a turn. Raises LocalProtocolError for content that the agent does not take."""
         for block in blocks:
             self._check(block)
-        request = schema.PromptRequest(session_id=session_id, prompt=[dialect.encode_block(b) for b in blocks])
+        meta: dict[str, Any] = {} if name is None else {"meta": {PROMPT_META: name}}
+        said = [dialect.encode_block(block) for block in blocks]
+        request = schema.PromptRequest(session_id=session_id, prompt=said, **meta)
         return PendingTurnV1(await self.connection.ask(schema.SESSION_PROMPT, request))
 
     def _check(self, block: Block) -> None:
@@ -167,6 +190,14 @@ class SurfaceV1:
 
     async def _updated(self, report: dialect.ReportV1) -> None:
         await self._owner.updated(report.session_id, report.update)
+
+    async def _turn_ended(self, params: Free) -> None:
+        """A turn has ended whose request was made on a connection that is gone."""
+        match params.root:
+            case {"sessionId": str(id), **fate} if (turn := self._turns.pop(id, None)) is not None:
+                turn.settle(fate)
+            case _:
+                pass
 
     async def _asked(self, request: schema.RequestPermissionRequest) -> schema.RequestPermissionResponse:
         """Put the question. A question that the agent withdraws is answered all the same, with `cancelled`."""
@@ -253,6 +284,7 @@ def _opened(
         tuple(hear_option(option.encode(), dialect.SPELLING) for option in answer.config_options or ()),
         mode=modes.current_mode_id if modes else None,
         modes=tuple(Choice(m.id, m.name, m.description) for m in modes.available_modes) if modes else (),
+        meta=answer.meta or {},
     )
 
 

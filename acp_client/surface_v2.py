@@ -32,7 +32,8 @@ from acp.v2 import dialect, schema
 from acp.v2.hearing import hear_call
 
 from .host import Host, Option
-from .surface import AgentInfo, Ending, Opened, Owner, Place, Question, SessionCard, Usage
+from .rejoined import PROMPT_META, RejoinedTurn, rejoined
+from .surface import AgentInfo, Ending, Opened, Owner, PendingTurn, Place, Question, SessionCard, Usage
 
 _NEEDS = {"image": "image", "audio": "audio", "resource": "embedded_context"}
 """The prompt capability that a content block needs; text and resource links need none."""
@@ -46,7 +47,7 @@ class SurfaceV2:
     def __init__(self, host: Host, owner: Owner, connection: Connection) -> None:
         self._owner = owner
         self._able = schema.SessionCapabilities()
-        self._turns: dict[str, PendingTurnV2] = {}
+        self._turns: dict[str, PendingTurnV2 | RejoinedTurn] = {}
         self.connection = connection
         self.handlers = Handlers().on(dialect.REPORT, self._updated).on(schema.SESSION_REQUEST_PERMISSION, self._asked)
         if host.elicit is not None:
@@ -97,6 +98,20 @@ class SurfaceV2:
         request = schema.ResumeSessionRequest.decode({"sessionId": id, **self._place(place), **start})
         return _opened(id, await self.connection.call(schema.SESSION_RESUME, request))
 
+    async def rejoin(self, id: str, place: Place, prompt: str | None) -> tuple[Opened, PendingTurn | None]:
+        if prompt is None:
+            try:
+                return await self.open_session(id, place, replay=False), None
+            except LocalProtocolError:
+                return await self.open_session(id, place, replay=True), None
+        turn = self._turns[id] = RejoinedTurn(self.connection)
+        try:
+            opened = await self.open_session(id, place, replay=True)
+            return opened, rejoined(turn, opened.meta, prompt)
+        except BaseException:
+            self._turns.pop(id, None)
+            raise
+
     async def fork_session(self, id: str, place: Place) -> Opened:
         request = schema.ForkSessionRequest.decode({"sessionId": id, **self._place(place)})
         answer = await self.connection.call(schema.SESSION_FORK, request)
@@ -141,11 +156,13 @@ class SurfaceV2:
 
     # Turns -----------------------------------------------------------------------------------------
 
-    async def prompt(self, session_id: str, blocks: Sequence[Block]) -> PendingTurnV2:
+    async def prompt(self, session_id: str, blocks: Sequence[Block], name: str | None = None) -> PendingTurnV2:
         """Begin a turn. Raises LocalProtocolError for content that the agent does not take."""
         for block in blocks:
             self._check(block)
-        request = schema.PromptRequest.decode({"sessionId": session_id, "prompt": [say_block(b) for b in blocks]})
+        meta = {} if name is None else {"_meta": {PROMPT_META: name}}
+        said = {"sessionId": session_id, "prompt": [say_block(b) for b in blocks], **meta}
+        request = schema.PromptRequest.decode(said)
         turn = self._turns[session_id] = PendingTurnV2(self.connection)
         turn.inserted = await self.connection.ask(schema.SESSION_PROMPT, request)
         return turn
@@ -282,7 +299,7 @@ def _opened(
     offered = [command.encode() for command in answer.available_commands]
     body = schema.AvailableCommandsUpdateSessionUpdate.decode({"availableCommands": offered})
     heard = dialect.decode(body)
-    return Opened(id, options, heard.commands if isinstance(heard, Commands) else ())
+    return Opened(id, options, heard.commands if isinstance(heard, Commands) else (), meta=answer.meta or {})
 
 
 def _card(info: schema.SessionInfo) -> SessionCard:

@@ -2,7 +2,11 @@
 
 `agent.Agent` is what it is made of, `agent.serve` talks to one client over any transport, and
 `python -m acp_server` does so on stdin and stdout. `model.ModelBackend` is the seam to a model;
-`scripted.ScriptedBackend` is one that needs no weights.
+`scripted.ScriptedBackend` is one that needs no weights. `acp serve` does the same for clients on the network:
+
+    serve ─► serving ─► websocket_server ─► gate     options; connections, counted; who may come in
+      └► agent.serve     shelter  owned_store        sessions whose client was lost; whose session is whose
+    bridge                                           any stdio agent behind the same server, and the reverse
 
 What it promises:
 
@@ -21,6 +25,10 @@ What it promises:
   It is on the disk when a turn has ended, and loses at most the last few KiB of a message when the process is killed.
   What a killed agent left open is said to have failed.
 - **After `session/close` has been answered** nothing is said about the session.
+- **A lost connection ends no turn** (`shelter`, over the network): the session goes on for a grace time, and whoever it
+  belongs to gets it back by `session/load` or `session/resume` on a new connection, with what became of the last
+  prompt in `_meta`. A connection that names the one it replaces (`Acp-Connection-Id`) ends that one.
+- **A session belongs to the principal that made it**; to others it does not exist.
 - **Bounds.** Updates wait for a slow client and the model waits with them; results, prompts and histories are
   held within the model's context window.
 """

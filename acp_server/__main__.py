@@ -7,79 +7,30 @@ SIGTERM and SIGINT end every turn, kill every child process and then the agent, 
 from __future__ import annotations
 
 import argparse
-import logging
-import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import get_args
 
 import anyio
 
 from acp.transports.stdio import stdio_transport
 
 from .agent import Agent, serve
-from .backends import NAMES, NamedBackend
-from .journal import FileStore, default_directory
-from .parts import Unstable
-from .permissions import POLICIES
-from .store import MemoryStore
-
-CLOSING = 5.0
-"""Seconds the model gets to stop when the agent ends."""
+from .command import add_agent_options, add_log_options, agent_of, begin_log, close_model, stop_asked
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent; the exit status."""
-    parser = _parser()
+    parser = argparse.ArgumentParser(prog="acp agent", description="A coding agent, over ACP on stdin and stdout.")
+    add_agent_options(parser)
+    add_log_options(parser)
     options = parser.parse_args(argv)
     try:
-        model = NamedBackend(options.backend, options.model, device=options.device)
+        agent = agent_of(options)
+        begin_log(options)
     except ValueError as error:
         parser.error(str(error))
-    try:
-        _log_to(options.log_file, options.verbose)
-    except OSError as error:
-        parser.error(f"--log-file: {error}")
-    name = Path(options.model).name if options.model else options.backend
-    store = MemoryStore() if options.sessions == "none" else FileStore(options.sessions or default_directory())
-    agent = Agent(model, model_name=name, policy=options.allow, store=store, unstable=options.unstable)
     anyio.run(_run, agent)
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="acp agent", description="A coding agent, over ACP on stdin and stdout.")
-    parser.add_argument(
-        "--backend",
-        default="laguna",
-        metavar="NAME",
-        help=f"{', '.join(NAMES)} or MODULE:FUNCTION (default: %(default)s)",
-    )
-    parser.add_argument("--model", metavar="DIR", help="checkpoint directory (default: the embedded model)")
-    parser.add_argument("--device", metavar="D", help="cuda, mps or cpu (default: the best there is)")
-    parser.add_argument(
-        "--allow", choices=POLICIES, default="ask", help="what goes without asking (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--sessions", metavar="DIR", help="where sessions are kept; none: nowhere (default: the user's state directory)"
-    )
-    parser.add_argument(
-        "--unstable",
-        action="append",
-        default=[],
-        choices=get_args(Unstable),
-        help="open a part of the protocol that may still change; may be repeated",
-    )
-    parser.add_argument("--log-file", metavar="F", help="append the log to a file instead of stderr")
-    parser.add_argument("--verbose", action="store_true", help="log more")
-    return parser
-
-
-def _log_to(path: str | None, verbose: bool) -> None:
-    handler = logging.FileHandler(path, encoding="utf-8") if path else logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
 
 
 async def _run(agent: Agent) -> None:
@@ -88,15 +39,12 @@ async def _run(agent: Agent) -> None:
         async with stdio_transport() as transport:
             await serve(agent, transport)
         group.cancel_scope.cancel()
-    with anyio.move_on_after(CLOSING, shield=True):
-        await agent.model.aclose()
+    await close_model(agent)
 
 
 async def _stop_on_signal(scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            scope.cancel()
-            return
+    await stop_asked()
+    scope.cancel()
 
 
 if __name__ == "__main__":

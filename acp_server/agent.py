@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import get_args
 
@@ -16,9 +17,11 @@ from .auth import Auth
 from .commands import Template
 from .endpoint import TOO_EARLY, Endpoint
 from .model import ModelBackend, ModelError, Sampling
+from .owned_store import OwnedStore
 from .parts import Unstable
 from .permissions import Policy
 from .session import Settings
+from .shelter import Shelter
 from .store import MemoryStore, Store
 from .turn import MAX_STEPS
 
@@ -59,6 +62,8 @@ class Agent:
         self.name = name
         self.title = title
         self.version = _version()
+        self.principal = ""
+        self.shelter: Shelter | None = None
         self._unstable = frozenset(unstable)
         if unknown := self._unstable - {*get_args(Unstable)}:
             raise ValueError(f"no unstable part is called {', '.join(sorted(unknown))}")
@@ -98,28 +103,56 @@ class Agent:
         assert self.auth is not None
         await self.auth.logout()
 
+    def belonging_to(self, principal: str, shelter: Shelter | None = None) -> Agent:
+        """This agent as one principal sees it: the same models, and of the sessions its own.
+
+        With a shelter, sessions outlive a connection that is lost.
+        """
+        seen = copy.copy(self)
+        seen.principal, seen.shelter = principal, shelter
+        seen.store = OwnedStore(self.store, principal)
+        return seen
+
     def __repr__(self) -> str:
         return f"<Agent {self.name} with {self.model!r}>"
 
 
-async def serve(agent: Agent, transport: Transport) -> None:
+async def serve(
+    agent: Agent,
+    transport: Transport,
+    *,
+    leaving: anyio.Event | None = None,
+    was_lost: Callable[[], bool] = lambda: False,
+) -> None:
     """Talk to one client until it goes away. Then every turn is cancelled and every child process killed.
 
-    Cancelling `serve` does the same.
+    Cancelling `serve` does the same. When `leaving` is set it ends once no turn runs and every answer is sent.
+    When the client `was_lost`, its sessions wait for it in the agent's shelter, if that has one.
     """
     # The group outlives the connection: what a cancelled turn had to leave behind finishes its cleanup here.
     async with anyio.create_task_group() as group:
-        endpoint = Endpoint(agent, group)
+        endpoint = Endpoint(agent, group if agent.shelter is None else agent.shelter.group)
+        lost = False
         try:
             async with Connection(
                 transport, endpoint.handlers, name="agent", calls=(), otherwise=TOO_EARLY
             ) as connection:
                 endpoint.connection = connection
+                if leaving is not None:
+                    group.start_soon(_leave, endpoint, connection, leaving)
                 await connection.wait_closed()
+                lost = was_lost() and not (leaving is not None and leaving.is_set())
         finally:
             with anyio.CancelScope(shield=True):
-                await endpoint.aclose()
+                await endpoint.aclose(lost=lost)
             group.cancel_scope.cancel()
+
+
+async def _leave(endpoint: Endpoint, connection: Connection, leaving: anyio.Event) -> None:
+    await leaving.wait()
+    await endpoint.wait_idle()
+    await connection.wait_answered()
+    await connection.aclose()
 
 
 def _version() -> str:

@@ -47,8 +47,12 @@ class Surface(Protocol):
         """The methods of the client that it has advertised."""
         ...
 
-    async def aclose(self) -> None:
-        """Close every session."""
+    async def wait_idle(self) -> None:
+        """Wait until no session takes a turn."""
+        ...
+
+    async def aclose(self, *, lost: bool = False) -> None:
+        """Close every session, or let them wait for a client that was lost."""
         ...
 
 
@@ -82,9 +86,13 @@ class Endpoint:
         self.connection.reopen(self._noticed(surface.handlers()).on(INITIALIZE, self.initialize), surface.calls())
         return Free(answer.encode())
 
-    async def aclose(self) -> None:
+    async def wait_idle(self) -> None:
         if self._surface is not None:
-            await self._surface.aclose()
+            await self._surface.wait_idle()
+
+    async def aclose(self, *, lost: bool = False) -> None:
+        if self._surface is not None:
+            await self._surface.aclose(lost=lost)
 
     def _noticed(self, handlers: Handlers) -> Handlers:
         """The handlers, which note that something was asked."""

@@ -99,10 +99,11 @@ class Recorder:
 # Reading -------------------------------------------------------------------------------------------------------
 
 
-def updates_of(entries: Iterable[Entry]) -> list[Update]:
+def updates_of(entries: Sequence[Entry], *, running: bool = False) -> list[Update]:
     """What a client is to see of the history: each message whole, each tool call as it ended, in the order they began.
 
-    A call that never ended is said to have failed: the agent was killed in the middle of it.
+    A call that never ended is said to have failed: the agent was killed in the middle of it. Not so the
+    calls of the last turn while it is `running`.
     """
     found: dict[tuple[str, str], Update] = {}
     for update in _values(entries, "update"):
@@ -126,7 +127,10 @@ def updates_of(entries: Iterable[Entry]) -> list[Update]:
                 found["other", str(len(found))] = update
             case _:
                 pass
-    return [_ended(update) if isinstance(update, ToolCall) else update for update in found.values()]
+    alive = f"t{turns_of(entries)}." if running else None
+    return [
+        _ended(u) if isinstance(u, ToolCall) and not (alive and u.id.startswith(alive)) else u for u in found.values()
+    ]
 
 
 def messages_of(entries: Iterable[Entry]) -> list[model.Message]:

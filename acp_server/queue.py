@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 from anyio.abc import TaskGroup
@@ -31,14 +31,14 @@ class Queue:
         self._tickets: list[_Ticket] = []
         self._fewer = anyio.Event()
 
-    async def insert(self, text: str, blocks: Sequence[Block]) -> str:
-        """Wait until the prompt is part of the conversation; the id of its message.
+    async def insert(self, text: str, blocks: Sequence[Block], began: Callable[[], None] | None = None) -> str:
+        """Wait until the prompt is part of the conversation; the id of its message. `began` is called then.
 
         Raises RequestError: -32800 if it was withdrawn before that, and what the prompt itself is refused with.
         """
         if sum(not ticket.done.is_set() for ticket in self._tickets) >= MOST:
             raise RequestError(ErrorCode.INVALID_REQUEST, f"More than {MOST} prompts wait in this session.")
-        ticket = _Ticket()
+        ticket = _Ticket(began)
         self._tickets.append(ticket)
         self._group.start_soon(self._run, ticket, text, blocks)
         try:
@@ -67,6 +67,7 @@ class Queue:
                 await self._lock.acquire()
                 ticket.holds = True
             if not ticket.waiting.cancel_called:
+                await self._session.wait_idle()  # a turn may have begun on another connection
                 await self._session.prompt(text, blocks, inserted=ticket.insert)
         except PromptTooLong as error:
             ticket.fail(RequestError.invalid_params(str(error)))
@@ -90,7 +91,8 @@ class Queue:
 class _Ticket:
     """A prompt's place: it waits, and then is inserted or refused, once."""
 
-    def __init__(self) -> None:
+    def __init__(self, began: Callable[[], None] | None) -> None:
+        self._began = began
         self.waiting = anyio.CancelScope()
         self.holds = False
         self.done = anyio.Event()
@@ -99,6 +101,8 @@ class _Ticket:
 
     def insert(self, message_id: str) -> None:
         self.message_id = message_id
+        if self._began is not None:
+            self._began()
         self.done.set()
 
     def fail(self, error: RequestError) -> None:

@@ -125,6 +125,8 @@ class Session:
         self._ended = anyio.Event()
         self._inserted = False
         self._closed = False
+        self.telling = anyio.Lock(fast_acquire=True)
+        """Held while an update is recorded and sent. Whoever holds it sees a history that nothing is missing from."""
         self._unsaved = False
         self._state = "idle"
         self._calls = Calls()
@@ -187,6 +189,11 @@ class Session:
         """Cancel the running turn; without one, nothing happens."""
         if self._scope is not None:
             self._scope.cancel()
+
+    async def wait_idle(self) -> None:
+        """Wait for the end of the turn that runs, if one does."""
+        while self._scope is not None:
+            await self._ended.wait()
 
     def cancel_call(self, id: str) -> bool:
         """Cancel one call of the running turn; False if it cannot be cancelled now."""
@@ -277,13 +284,25 @@ class Session:
 
     async def _emit(self, update: Update) -> None:
         """Record and send an update. Raises LocalProtocolError for one that may not be said now, before it is sent."""
-        if self._closed:
-            return
-        if (move := session_move(update)) is not None:
-            self._state = moved(SESSION, self._state, move, f"session {self.id}")
-        self._calls.follow(update)
-        self._record(update)
-        await self._client.emit(update)
+        await self._hold_telling()
+        try:
+            if self._closed:
+                return
+            if (move := session_move(update)) is not None:
+                self._state = moved(SESSION, self._state, move, f"session {self.id}")
+            self._calls.follow(update)
+            self._record(update)
+            await self._client.emit(update)
+        finally:
+            self.telling.release()
+
+    async def _hold_telling(self) -> None:
+        """Nothing may come between a turn and its record: only a replay holds it up, and no cancel gets in first."""
+        try:
+            self.telling.acquire_nowait()
+        except anyio.WouldBlock:
+            with anyio.CancelScope(shield=True):
+                await self.telling.acquire()
 
     async def _ask(self, call: ToolCall, options: Sequence[Option]) -> str | None:
         await self._emit(ActionRequired())

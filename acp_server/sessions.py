@@ -22,6 +22,7 @@ from acp.updates import SessionInfo
 from .history import updates_of
 from .options import Options
 from .session import Client, Kept, Session
+from .shelter import Line
 from .store import Card, SessionBusy, SessionUnknown
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Sessions:
         self._group = group
         self._client_of = client_of
         self._open: dict[str, Session] = {}
+        self._lines: dict[str, Line] = {}
 
     def find(self, id: str) -> Session | None:
         return self._open.get(id)
@@ -70,11 +72,37 @@ class Sessions:
         card = Card(uuid.uuid4().hex, *_directories(cwd, directories)).touched()
         return await self._hold(lambda: Kept(card, self._agent.store.create(card)))
 
-    async def open(self, id: str, cwd: str, directories: Sequence[str] = ()) -> Session:
-        """A session that was kept, in the directories that the client names now. Raises RequestError."""
+    async def open(self, id: str, cwd: str, directories: Sequence[str] = (), *, replay: bool = False) -> Session:
+        """A session that was kept, in the directories that the client names now. Raises RequestError.
+
+        With `replay` its whole history is sent. One that waits for its client stays in the directories it has.
+        """
         where, others = _directories(cwd, directories)
-        if (session := self._open.get(id)) is not None:
+        session = self._open.get(id)
+        if session is None and (found := self._claimed(id)) is not None:
+            session, line = found
+            async with session.telling:  # what it says from here on comes behind its history
+                line.connect(self._client_of(id))
+                self._open[id], self._lines[id] = session, line
+                if replay:
+                    await self._tell_history(session)
             return session
+        if session is None:
+            session = await self._open_kept(id, where, others)
+        if replay:
+            async with session.telling:
+                await self._tell_history(session)
+        return session
+
+    def line(self, id: str) -> Line | None:
+        """The line to the client of an open session, where sessions outlive their connection."""
+        return self._lines.get(id)
+
+    def _claimed(self, id: str) -> tuple[Session, Line] | None:
+        shelter = self._agent.shelter
+        return None if shelter is None else shelter.claim(self._agent.principal, id)
+
+    async def _open_kept(self, id: str, where: str, others: tuple[str, ...]) -> Session:
 
         def hold() -> Kept:
             card, entries, held = self._agent.store.open(id)
@@ -100,20 +128,24 @@ class Sessions:
         settings = self._agent.settings
         options = Options(self._agent.models, next(iter(self._agent.models)), settings.policy)
         client = self._client_of(kept.card.id)
+        if self._agent.shelter is not None:
+            line = self._lines[kept.card.id] = Line(client)
+            client = line.client()
         try:
             session = Session(kept, options, settings, client, self._group)
         except OSError as error:
+            self._lines.pop(kept.card.id, None)
             await self._in_thread(kept.log.close)
             raise RequestError.invalid_params(f"The workspace cannot be opened: {error}") from error
         self._open[session.id] = session
         log.info("session %s in %s", session.id, session.cwd)
         return session
 
-    async def replay(self, session: Session) -> None:
+    async def _tell_history(self, session: Session) -> None:
         """Send the whole history, as it was first sent."""
         session.flush()
         _, entries = await self._in_thread(lambda: self._agent.store.read(session.id))
-        for update in updates_of(entries):
+        for update in updates_of(entries, running=session.running):
             await session.show(update)
         if session.card.title:
             await session.show(SessionInfo(session.card.title, session.card.updated_at))
@@ -122,17 +154,32 @@ class Sessions:
 
     async def close(self, id: str) -> None:
         """Cancel what the session does and let go of it; its history stays. An unknown one is closed already."""
-        if (session := self._open.get(id)) is not None:
+        session = self._open.get(id)
+        if session is None and (found := self._claimed(id)) is not None:
+            session, _ = found
+        if session is not None:
             await session.close()
             self._open.pop(id, None)
+            self._lines.pop(id, None)
 
     async def delete(self, id: str) -> None:
         """Close the session and forget it; an unknown one is forgotten already."""
         await self.close(id)
         await self._in_thread(lambda: self._agent.store.delete(id))
 
-    async def aclose(self) -> None:
-        """Close every session, at once: the client is gone."""
+    async def wait_idle(self) -> None:
+        """Wait until no session takes a turn."""
+        while running := [session for session in self._open.values() if session.running]:
+            await running[0].wait_idle()
+
+    async def aclose(self, *, lost: bool = False) -> None:
+        """Close every session, at once: the client is gone. One that was lost may come back, and they wait for it."""
+        if lost and self._agent.shelter is not None:
+            for id, session in self._open.items():
+                self._agent.shelter.park(self._agent.principal, session, self._lines[id])
+            self._open.clear()
+            self._lines.clear()
+            return
         async with anyio.create_task_group() as group:
             for id in list(self._open):
                 group.start_soon(self.close, id)

@@ -29,6 +29,8 @@ class Card:
     updated_at: str = ""
     archived: bool = False
     titled_by_user: bool = False
+    owner: str | None = None
+    """The principal that made it, where the agent serves several; see `owned_store`."""
 
     def touched(self) -> Card:
         return replace(self, updated_at=now())

@@ -18,7 +18,18 @@ from acp.connection import Connection, Handlers
 from acp.errors import ErrorCode, RequestError
 from acp.methods import Method
 from acp.plain import say_option
-from acp.updates import Compaction, CompactionChunk, Message, Notice, ToolCall, ToolCallUpdate, Update
+from acp.unions import Free
+from acp.updates import (
+    Block,
+    Compaction,
+    CompactionChunk,
+    Message,
+    Notice,
+    ToolCall,
+    ToolCallUpdate,
+    TurnEnded,
+    Update,
+)
 from acp.v1 import dialect, schema
 from acp.wire import Json, Wire
 
@@ -32,6 +43,8 @@ from .permissions import Option
 from .prompt import prompt_text
 from .session import Client, Session, TurnReport
 from .sessions import Sessions
+from .shelter import PROMPT_META
+from .shelter import TURN_META as FATE
 from .turn import PromptTooLong, TurnFailed
 
 if TYPE_CHECKING:
@@ -45,6 +58,10 @@ TURN_META = "acp-laguna/turn"
 """Key of `PromptResponse._meta`: what the turn cost, in tokens and seconds."""
 
 
+TURN_ENDED: Method[Free, None] = Method("_acp-laguna/turn_ended", "client", Free)
+"""Tells a client that came back how the turn ended that it had asked for before."""
+
+
 class SurfaceV1:
     """One client's view of an agent."""
 
@@ -54,8 +71,11 @@ class SurfaceV1:
         self._sessions = Sessions(agent, group, self._client_of)
         self._client = schema.ClientCapabilities()
 
-    async def aclose(self) -> None:
-        await self._sessions.aclose()
+    async def wait_idle(self) -> None:
+        await self._sessions.wait_idle()
+
+    async def aclose(self, *, lost: bool = False) -> None:
+        await self._sessions.aclose(lost=lost)
 
     # What is open -----------------------------------------------------------------------------------
 
@@ -119,6 +139,7 @@ class SurfaceV1:
         fs, elicitation = self._client.fs, self._client.elicitation
         return [
             dialect.REPORT,
+            TURN_ENDED,
             schema.SESSION_REQUEST_PERMISSION,
             *([schema.FS_READ_TEXT_FILE] if fs.read_text_file else []),
             *([schema.FS_WRITE_TEXT_FILE] if fs.write_text_file else []),
@@ -152,14 +173,15 @@ class SurfaceV1:
 
     async def load(self, request: schema.LoadSessionRequest) -> schema.LoadSessionResponse:
         """Open a session; its whole history is sent before the answer (v1 session setup)."""
-        session = await self._open(request.session_id, request.cwd, request.additional_directories, request.mcp_servers)
-        await self._sessions.replay(session)
-        return schema.LoadSessionResponse(**_settings(session))
+        session = await self._open(
+            request.session_id, request.cwd, request.additional_directories, request.mcp_servers, replay=True
+        )
+        return schema.LoadSessionResponse(**_settings(session), **self._fate(session))
 
     async def resume(self, request: schema.ResumeSessionRequest) -> schema.ResumeSessionResponse:
         """Open a session; nothing of its history is sent (v1 session setup)."""
         session = await self._open(request.session_id, request.cwd, request.additional_directories, request.mcp_servers)
-        return schema.ResumeSessionResponse(**_settings(session))
+        return schema.ResumeSessionResponse(**_settings(session), **self._fate(session))
 
     async def fork(self, request: schema.ForkSessionRequest) -> schema.ForkSessionResponse:
         self._agent.check_login()
@@ -225,6 +247,13 @@ class SurfaceV1:
         self._agent.check_login()
         blocks = [dialect.decode_block(block) for block in request.prompt]
         text = spelled_out(prompt_text(blocks), self._agent.commands)
+        line, shelter = self._sessions.line(session.id), self._agent.shelter
+        if line is None or shelter is None or session.running:
+            return await self._turn(session, text, blocks)
+        line.begin((request.meta or {}).get(PROMPT_META))
+        return await shelter.run(self._connection, line, session, lambda: self._turn(session, text, blocks))
+
+    async def _turn(self, session: Session, text: str, blocks: Sequence[Block]) -> schema.PromptResponse:
         try:
             report = await session.prompt(text, blocks)
         except PromptTooLong as error:
@@ -288,6 +317,10 @@ class SurfaceV1:
         async def emit(update: Update) -> None:
             if not (isinstance(update, Message) and update.role == "user"):  # the client knows what it asked
                 await self._update(id, update)
+            line = self._sessions.line(id)
+            if isinstance(update, TurnEnded) and line is not None and line.moved:
+                # The request that asked for the turn went with its connection, and so did its answer.
+                await self._connection.notify(TURN_ENDED, Free({"sessionId": id, **line.fate()}))
 
         async def show(update: Update) -> None:
             await self._update(id, update)
@@ -297,12 +330,19 @@ class SurfaceV1:
 
         return Client(emit, ask, show, ClientFiles.of(self._connection, id, self._client))
 
-    async def _open(self, id: str, cwd: str, directories: Sequence[str], servers: Sequence[Wire]) -> Session:
+    async def _open(
+        self, id: str, cwd: str, directories: Sequence[str], servers: Sequence[Wire], *, replay: bool = False
+    ) -> Session:
         self._agent.check_login()
         note(servers)
-        session = await self._sessions.open(id, cwd, directories)
+        session = await self._sessions.open(id, cwd, directories, replay=replay)
         self._announce_later(session)
         return session
+
+    def _fate(self, session: Session) -> dict[str, Any]:
+        """What became of the last prompt, for a client that lost the answer."""
+        line = self._sessions.line(session.id)
+        return {} if line is None else {"meta": {FATE: line.fate()}}
 
     def _announce_later(self, session: Session) -> None:
         """Behind the answer, say which commands there are: before it, the client may not know the session yet."""

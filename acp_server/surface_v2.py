@@ -32,6 +32,7 @@ from .prompt import prompt_text
 from .queue import Queue
 from .session import Client, Session
 from .sessions import Sessions
+from .shelter import PROMPT_META, TURN_META
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -52,10 +53,13 @@ class SurfaceV2:
         self._client = schema.ClientCapabilities()
         self._queues: dict[str, Queue] = {}
 
-    async def aclose(self) -> None:
+    async def wait_idle(self) -> None:
+        await self._sessions.wait_idle()
+
+    async def aclose(self, *, lost: bool = False) -> None:
         for queue in self._queues.values():
             queue.clear()
-        await self._sessions.aclose()
+        await self._sessions.aclose(lost=lost)
 
     # What is open -----------------------------------------------------------------------------------
 
@@ -147,11 +151,13 @@ class SurfaceV2:
         if isinstance(request.replay_from, schema.UnknownReplayFrom):
             data = {"pointer": "/replayFrom/type"}
             raise RequestError.invalid_params("The history can be replayed from the start only.", data)
-        session = await self._sessions.open(request.session_id, request.cwd, request.additional_directories)
-        if request.replay_from is not None:
-            await self._sessions.replay(session)
+        replay = request.replay_from is not None
+        directories = request.additional_directories
+        session = await self._sessions.open(request.session_id, request.cwd, directories, replay=replay)
         await session.show(TurnStarted() if session.running else TurnEnded(None))
-        return schema.ResumeSessionResponse(**self._offer(session))
+        line = self._sessions.line(session.id)
+        fate: dict[str, Any] = {} if line is None else {"meta": {TURN_META: line.fate()}}
+        return schema.ResumeSessionResponse(**self._offer(session), **fate)
 
     async def fork(self, request: schema.ForkSessionRequest) -> schema.ForkSessionResponse:
         self._check(request.mcp_servers)
@@ -218,7 +224,9 @@ class SurfaceV2:
         blocks = [hear_block(block.encode()) for block in request.prompt]
         text = spelled_out(prompt_text(blocks), self._agent.commands)
         queue = self._queues.setdefault(session.id, Queue(session, self._group))
-        return schema.PromptResponse(message_id=await queue.insert(text, blocks))
+        line, name = self._sessions.line(session.id), (request.meta or {}).get(PROMPT_META)
+        began = None if line is None else lambda: line.begin(name)
+        return schema.PromptResponse(message_id=await queue.insert(text, blocks, began))
 
     async def cancel(self, notification: schema.CancelSessionNotification) -> None:
         """Cancel the turn and the prompts that wait. Without any, or without the session, nothing happens."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 
-from wire import Run, Side, conditions, ratio, raw, run, show, sides
+from wire import Run, Side, conditions, network_sides, ratio, raw, run, show, sides
 
 
 def measure(found: list[Side], count: int, runs: int) -> dict[str, list[Run]]:
@@ -52,11 +52,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20_000, help="updates in the turn (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=5, help="runs of each side (default: %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="append the results to a file, one JSON object a line")
+    parser.add_argument("--ws", action="store_true", help="over WebSocket on the loopback instead of stdio")
     options = parser.parse_args()
-    found, missing = sides()
+    found, missing = network_sides() if options.ws else sides()
     began = conditions()
     times = measure(found, options.count, options.runs)
-    title = f"Streaming: {options.count:,} updates in a turn, medians of {options.runs}"
+    over = " over WebSocket" if options.ws else ""
+    title = f"Streaming{over}: {options.count:,} updates in a turn, medians of {options.runs}"
     show(title, table(times, options.count), began, missing, options.json, raw(times))
 
 

@@ -107,6 +107,22 @@ def sides() -> tuple[list[Side], list[str]]:
     return found, missing
 
 
+def network_sides() -> tuple[list[Side], list[str]]:
+    """Who can be measured over WebSocket on the loopback. The peer's Python needs uvicorn and websockets."""
+    ours, peers, python = BENCH / "ours", BENCH / "peers", [sys.executable]
+    found = [Side("ours, Connection", [*python, f"{ours}/client.py"], [*python, f"{ours}/agent.py", "--ws"])]
+    missing = ["TypeScript SDK: its WebSocket transport needs a package and a Node that are not assumed here"]
+    if peer := os.environ.get("ACP_PEER_PYTHON"):
+        client, agent = [peer, f"{peers}/python_client.py"], [peer, f"{peers}/python_ws_agent.py"]
+        found += [
+            Side(f"Python SDK {python_sdk(peer)}, as it comes: compressed", client, agent),
+            Side(f"Python SDK {python_sdk(peer)}, compression off", client, [*agent, "--plain"]),
+        ]
+    else:
+        missing.append("Python SDK: ACP_PEER_PYTHON is not set")
+    return found, missing
+
+
 def python_sdk(python: str) -> str:
     code = "from importlib.metadata import version; print(version('agent-client-protocol'))"
     return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
@@ -139,9 +155,10 @@ def run(side: Side, task: str, count: int, *, warm: int = 500, delay: float = 0.
 @contextmanager
 def _started(command: Sequence[str]) -> Generator[subprocess.Popen[str]]:
     """A client that ends with the block, and its agent with it."""
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=BENCH
-    )
+    pipe = subprocess.PIPE
+    ours = command[0] == sys.executable
+    env = {name: value for name, value in os.environ.items() if ours or name != "PYTHONPATH"}  # a peer's acp is its own
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=BENCH, env=env)
     try:
         yield process
         process.communicate(timeout=PATIENCE)

@@ -21,7 +21,7 @@ WAITING = {"anyio", "asyncio", "trio", "socket", "subprocess", "threading", "tim
 # Third-party package → the files that may import it, as path prefixes.
 FOREIGN = {
     "jsonrpcserver": ("acp/dispatch.py",),
-    "websockets": ("acp/transports/websocket.py",),
+    "websockets": ("acp/transports/websocket.py", "acp/transports/websocket_opening.py"),
     "hypothesis": ("acp/conformance/strategies.py",),
     "torch": ("laguna_backend/",),
     "safetensors": ("laguna_backend/weights.py",),

@@ -1,13 +1,15 @@
 """An agent with the least that ours need: a `Connection` on stdin and stdout, and four handlers.
 
-A prompt `N` streams N updates and ends; `_ping` and `session/new` answer at once.
+With `--ws` on WebSocket instead. A prompt `N` streams N updates and ends; `_ping` and `session/new` answer at once.
 """
 
 from __future__ import annotations
 
+import sys
+
 import anyio
 
-from acp.connection import Connection, Handlers
+from acp.connection import Connection, Handlers, Transport
 from acp.methods import Method
 from acp.transports.stdio import stdio_transport
 from acp.unions import Free
@@ -48,12 +50,21 @@ class StreamingAgent:
         return schema.PromptResponse(stop_reason="end_turn")
 
 
-async def main() -> None:
+async def talk(transport: Transport) -> None:
     agent = StreamingAgent()
+    async with Connection(transport, agent.handlers(), calls=(REPORT,)) as agent.connection:
+        await agent.connection.wait_closed()
+
+
+async def main() -> None:
     async with stdio_transport() as transport:
-        async with Connection(transport, agent.handlers(), calls=(REPORT,)) as agent.connection:
-            await agent.connection.wait_closed()
+        await talk(transport)
 
 
 if __name__ == "__main__":
-    anyio.run(main)
+    if "--ws" in sys.argv:
+        from network import serve
+
+        anyio.run(serve, talk)
+    else:
+        anyio.run(main)

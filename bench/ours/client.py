@@ -9,11 +9,13 @@ import json
 import os
 import sys
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 
-from acp.connection import Connection, Handlers
+from acp.connection import Connection, Handlers, Transport
 from acp.methods import Method
 from acp.transports.child import spawn_agent
 from acp.unions import Free
@@ -54,11 +56,24 @@ async def ask(connection: Connection, task: str, count: int) -> list[float]:
     return times
 
 
+@asynccontextmanager
+async def reached(command: list[str]) -> AsyncGenerator[tuple[Transport, int]]:
+    """The agent, over its stdin and stdout or, if it is told to serve WebSocket, over that."""
+    if "--ws" in command:
+        import network
+
+        async with network.reached(command) as found:
+            yield found
+    else:
+        async with spawn_agent(command) as transport:
+            yield transport, transport.process.pid
+
+
 async def main(job: dict[str, Any], command: list[str]) -> None:
     counter = Counter()
     handlers = Handlers().on(REPORT, counter.updated)
     calls = (schema.INITIALIZE, schema.SESSION_NEW, schema.SESSION_PROMPT, PING)
-    async with spawn_agent(command) as transport, Connection(transport, handlers, calls=calls) as connection:
+    async with reached(command) as (transport, pid), Connection(transport, handlers, calls=calls) as connection:
         await connection.call(schema.INITIALIZE, schema.InitializeRequest(protocol_version=1))
         await connection.call(schema.SESSION_NEW, schema.NewSessionRequest(cwd=os.getcwd(), mcp_servers=[]))
         if job["task"] == "stream":
@@ -66,7 +81,7 @@ async def main(job: dict[str, Any], command: list[str]) -> None:
         else:
             await ask(connection, job["task"], job["warm"])
         counter.count, counter.delay = 0, job["delay"]
-        print(json.dumps({"agent": transport.process.pid}), flush=True)
+        print(json.dumps({"agent": pid}), flush=True)
         sys.stdin.readline()
         times: list[float] = []
         began = time.perf_counter()

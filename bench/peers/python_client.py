@@ -7,10 +7,12 @@ turn may be answered before the last of them is handled; what is timed ends with
 """
 
 import asyncio
+import functools
 import json
 import os
 import sys
 import time
+from contextlib import asynccontextmanager
 from typing import Any
 
 import acp
@@ -51,9 +53,30 @@ async def ask(agent: Any, task: str, count: int) -> list[float]:
     return times
 
 
+@asynccontextmanager
+async def reached(client: acp.Client, *command: str):
+    """An agent that serves WebSocket and says where; `--plain` turns compression off here too."""
+    import websockets.asyncio.client
+    from acp.ws import client as ws
+
+    if "--plain" in command:
+        ws.ws_connect = functools.partial(websockets.asyncio.client.connect, compression=None)
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    try:
+        url = (await process.stdout.readline()).decode().strip()
+        transport = await ws.create_websocket_stream(url)
+        agent = acp.connect_to_agent(client, transport)
+        yield agent, process
+        await agent.close()
+    finally:
+        process.kill()
+        await process.wait()
+
+
 async def main(job: dict[str, Any], command: list[str]) -> None:
     counter = Counter()
-    async with acp.spawn_agent_process(counter, command[0], *command[1:]) as (agent, process):
+    reach = reached if any("_ws_" in word for word in command) else acp.spawn_agent_process
+    async with reach(counter, command[0], *command[1:]) as (agent, process):
         await agent.initialize(protocol_version=acp.PROTOCOL_VERSION)
         await agent.new_session(cwd=os.getcwd(), mcp_servers=[])
         if job["task"] == "stream":

@@ -1,0 +1,77 @@
+"""A turn that was asked for on a connection that is gone, and goes on.
+
+What became of it an agent says under `TURN_META`, in the `_meta` of its answer to `session/load` or `session/resume`:
+the client's own name of the prompt, whether it runs, and how it ended. Ours does. Of another agent nobody can know, and
+then the turn is reported lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+
+from acp.connection import Connection
+from acp.errors import ConnectionClosed, ErrorCode, RequestError
+from acp.updates import Json, TurnEnded
+
+from .surface import Ending
+
+PROMPT_META = "acp-laguna/prompt"
+TURN_META = "acp-laguna/turn"
+
+
+class RejoinedTurn:
+    """A `PendingTurn` whose end is told by updates or by a notification, and no more by an answer."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.running = True
+        self._connection = connection
+        self._fate: Mapping[str, Json] | None = None
+        self._known = anyio.Event()
+
+    def settle(self, fate: Mapping[str, Json]) -> None:
+        """It has ended."""
+        if self._fate is None:
+            self._fate = fate
+            self._known.set()
+
+    def take(self, update: TurnEnded) -> bool:
+        """Whether this idle state is the turn's end (version 2)."""
+        if update.stop_reason is not None:
+            self.settle({"stopReason": update.stop_reason, **update.extra})
+        return update.stop_reason is not None
+
+    async def ended(self) -> Ending:
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._watch)
+            await self._known.wait()
+            group.cancel_scope.cancel()
+        match self._fate:
+            case {"error": {"code": int(code), "message": str(message), **rest}}:
+                raise RequestError(code, message, rest.get("data"))
+            case {"stopReason": str(reason)}:
+                return Ending(reason)
+            case None:
+                raise ConnectionClosed(self._connection.reason or "closed")
+            case _:
+                raise RequestError(ErrorCode.INTERNAL_ERROR, "The agent did not say how the turn ended")
+
+    async def _watch(self) -> None:
+        await self._connection.wait_closed()
+        self._known.set()
+
+
+def rejoined(turn: RejoinedTurn, meta: Mapping[str, Any] | None, prompt: str) -> RejoinedTurn:
+    """The turn of a prompt, by what the agent says of it. Raises ConnectionClosed where it is lost."""
+    fate = (meta or {}).get(TURN_META)
+    match fate:
+        case {"prompt": str(name), "running": bool(running)} if name == prompt:
+            if not running:
+                turn.settle({**fate})
+            return turn
+        case {"prompt": _}:
+            raise ConnectionClosed("the connection was lost before the agent had the prompt; it was not sent again")
+        case _:
+            raise ConnectionClosed("the connection was lost in the turn, and the agent does not say what became of it")

@@ -1,0 +1,156 @@
+"""Keeps a client of a remote agent connected.
+
+When a connection is lost the supervisor connects again, after jittered and growing pauses, agrees on a version anew and
+resumes every session. It cannot be told from outside whether a request that was on its way had arrived: prompts are
+never sent again, and what else was asked meanwhile fails with ConnectionClosed. A turn goes on where the agent says
+that it does (`rejoined`), and its updates continue where they broke off, each told once (`catchup`).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+
+from acp.errors import AcpError, ConnectionClosed
+from acp.transports.websocket import WebSocketTransport
+from acp.transports.websocket_opening import CONNECTION_ID, CannotConnect
+
+from .launch import CannotStart, Remote, open_url
+from .reconnect import ConnectionState, OnState, Reconnect, pauses
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .session import Turn
+    from .surface import PendingTurn
+
+log = logging.getLogger("acp")
+
+_FINAL_CODES = {1000, 1002, 1003, 1007, 1008, 1009, 1010}
+"""Close codes after which the same would happen again."""
+START = 30.0
+"""Seconds that connecting, agreeing on a version and opening the sessions again may take."""
+_FINAL_STATUSES = {400, 401, 403, 404, 405, 421, 426}
+
+
+class Supervisor:
+    """One client's. `run` is a task of the client's; it ends when the connection is over for good."""
+
+    def __init__(self, client: Client, url: str, remote: Remote, policy: Reconnect, on_state: OnState | None) -> None:
+        self._client, self._url, self._remote, self._policy = client, url, remote, policy
+        self._on_state = on_state
+        self._cookies: dict[str, str] = {}
+        self._transport: WebSocketTransport | None = None
+        self._turns: dict[Turn, PendingTurn | AcpError] = {}
+        self._changed = anyio.Event()
+        self._over = False
+        self.closing = False
+
+    async def turn_lost(self, turn: Turn, error: ConnectionClosed) -> PendingTurn:
+        """How a turn goes on whose connection is gone. Raises what ended it."""
+        while turn not in self._turns:
+            if self._over or self.closing:
+                raise error
+            await self._changed.wait()
+        found = self._turns.pop(turn)
+        if isinstance(found, AcpError):
+            raise found
+        return found
+
+    async def run(self, transport: WebSocketTransport) -> None:
+        """Watch, and connect again as often as needed."""
+        self._take(transport)
+        self._tell("connected")
+        try:
+            await self._client.connection.wait_closed()
+            while not self.closing and await self._reconnect():
+                pass
+        finally:
+            self._over = True
+            self._change()
+        if not self.closing:
+            self._tell("lost", self._client.connection.reason or "")
+
+    async def _reconnect(self) -> bool:
+        """One gap and the connection after it, to its end. False when there will be none."""
+        assert self._transport is not None
+        if self._transport.close_code in _FINAL_CODES:
+            return False
+        self._tell("reconnecting", self._client.connection.reason or "")
+        deadline = anyio.current_time() + self._policy.patience
+        for pause in pauses(self._policy):
+            if anyio.current_time() + pause > deadline:
+                return False
+            await anyio.sleep(pause)
+            outcome = await self._attempt()
+            if outcome is not None:
+                return outcome
+        return False
+
+    async def _attempt(self) -> bool | None:
+        """Connect, and stay so as long as it lasts: True. None for a failure that may pass, False for another."""
+        # What is opened here lives in the exits, so the scope that limits the opening has to enclose them.
+        with anyio.CancelScope(deadline=anyio.current_time() + START) as limit:
+            async with AsyncExitStack() as exits:
+                try:
+                    await self._connect(exits)
+                except (CannotStart, ConnectionClosed) as error:
+                    return await self._judge(error)
+                except AcpError as error:
+                    log.error("the agent is another one now: %s", error)
+                    return False
+                limit.deadline = math.inf
+                self._tell("connected")
+                await self._client.connection.wait_closed()
+                return True
+        return None
+
+    async def _judge(self, error: AcpError) -> bool | None:
+        cause = error.__cause__
+        if isinstance(cause, ValueError) or getattr(cause, "status", None) in _FINAL_STATUSES:
+            log.error("cannot connect again: %s", error)
+            return False
+        log.info("cannot connect again yet: %s", error)
+        if isinstance(cause, CannotConnect) and cause.retry_after is not None:
+            await anyio.sleep(min(cause.retry_after, self._policy.most))
+        return None
+
+    async def _connect(self, exits: AsyncExitStack) -> None:
+        remote = Remote({**self._remote.headers, **self._headers()}, self._remote.tls, self._remote.insecure)
+        transport = await open_url(self._url, exits, remote)
+        self._take(transport)
+        turns = await self._client.adopt(transport, exits)
+        self._turns.update(turns)
+        self._change()
+
+    def _headers(self) -> Mapping[str, str]:
+        """Which connection we had, so that a server that has not missed it yet lets go of it; and its cookies."""
+        assert self._transport is not None
+        had = self._transport.headers.get_all(CONNECTION_ID)
+        headers = {CONNECTION_ID: had[0]} if had else {}
+        own = {name.lower() for name in self._remote.headers}
+        if self._cookies and "cookie" not in own and (self._url.startswith("wss:") or self._remote.insecure):
+            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
+        return headers
+
+    def _take(self, transport: WebSocketTransport) -> None:
+        self._transport = transport
+        for said in transport.headers.get_all("Set-Cookie"):
+            try:
+                self._cookies |= {name: morsel.coded_value for name, morsel in SimpleCookie(said).items()}
+            except CookieError:
+                log.info("a cookie of the server could not be read")
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    def _tell(self, state: Literal["connected", "reconnecting", "lost"], reason: str = "") -> None:
+        log.info("%s%s", state, f": {reason}" if reason else "")
+        if self._on_state is not None:
+            self._on_state(ConnectionState(state, reason))

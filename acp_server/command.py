@@ -1,0 +1,83 @@
+"""What the commands that run an agent have in common: its options, its log, and how it is made of them."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import get_args
+
+import anyio
+
+from .agent import Agent
+from .backends import NAMES, NamedBackend
+from .journal import FileStore, default_directory
+from .parts import Unstable
+from .permissions import POLICIES
+from .store import MemoryStore
+
+CLOSING = 5.0
+"""Seconds the model gets to stop when the agent ends."""
+
+
+def add_agent_options(parser: argparse.ArgumentParser) -> None:
+    """What an agent is made of."""
+    parser.add_argument(
+        "--backend",
+        default="laguna",
+        metavar="NAME",
+        help=f"{', '.join(NAMES)} or MODULE:FUNCTION (default: %(default)s)",
+    )
+    parser.add_argument("--model", metavar="DIR", help="checkpoint directory (default: the embedded model)")
+    parser.add_argument("--device", metavar="D", help="cuda, mps or cpu (default: the best there is)")
+    parser.add_argument(
+        "--allow", choices=POLICIES, default="ask", help="what goes without asking (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--sessions", metavar="DIR", help="where sessions are kept; none: nowhere (default: the user's state directory)"
+    )
+    parser.add_argument(
+        "--unstable",
+        action="append",
+        default=[],
+        choices=get_args(Unstable),
+        help="open a part of the protocol that may still change; may be repeated",
+    )
+
+
+def add_log_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--log-file", metavar="F", help="append the log to a file instead of stderr")
+    parser.add_argument("--verbose", action="store_true", help="log more")
+
+
+def agent_of(options: argparse.Namespace) -> Agent:
+    """The agent that the options say. Raises ValueError."""
+    model = NamedBackend(options.backend, options.model, device=options.device)
+    name = Path(options.model).name if options.model else options.backend
+    store = MemoryStore() if options.sessions == "none" else FileStore(options.sessions or default_directory())
+    return Agent(model, model_name=name, policy=options.allow, store=store, unstable=options.unstable)
+
+
+def begin_log(options: argparse.Namespace) -> None:
+    """Log where the options say. Raises ValueError."""
+    try:
+        path: str | None = options.log_file
+        handler = logging.FileHandler(path, encoding="utf-8") if path else logging.StreamHandler(sys.stderr)
+    except OSError as error:
+        raise ValueError(f"--log-file: {error}") from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, handlers=[handler])
+
+
+async def close_model(agent: Agent) -> None:
+    with anyio.move_on_after(CLOSING, shield=True):
+        await agent.model.aclose()
+
+
+async def stop_asked() -> None:
+    """Wait for SIGTERM or SIGINT."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            return

@@ -1,0 +1,120 @@
+"""What the commands that serve the network have in common: their options, and how a server is run to its end."""
+
+from __future__ import annotations
+
+import argparse
+import ssl
+import sys
+
+import anyio
+
+from acp.transports.lines import LONGEST_LINE
+from acp.transports.websocket import HEARTBEAT, STALL, Limits
+from acp.transports.websocket_opening import is_loopback
+
+from .command import stop_asked
+from .gate import Gate, read_tokens
+from .websocket_server import ServerLimits, Talk, WebSocketServer
+
+DEFAULT = "127.0.0.1:8765"
+DRAIN = 10.0
+"""Seconds that turns get to end when the server is stopped."""
+ENDING = 15.0
+"""Seconds that connections get to close after that."""
+
+
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """Where to listen, who may come in, and what it may cost."""
+    add, limits = parser.add_argument, ServerLimits()
+    add("--ws", default=DEFAULT, metavar="HOST:PORT", help="where to listen; port 0 is any (default: %(default)s)")
+    add("--token-file", metavar="F", help="who may connect: a TOKEN, or a line NAME TOKEN for each principal")
+    add("--tls-cert", metavar="C", help="serve wss:// with this certificate chain, PEM")
+    add("--tls-key", metavar="K", help="the key of the certificate, PEM")
+    add("--origin", action="append", default=[], metavar="O", help="web pages of this origin may connect; repeatable")
+    add("--host", action="append", default=[], metavar="NAME", help="a name that clients call it by; repeatable")
+    add("--insecure", action="store_true", help="off this machine too, without TLS or without tokens")
+    add("--max-connections", type=_count, default=limits.connections, metavar="N", help="in all (default: %(default)s)")
+    add("--max-per-address", type=_count, default=limits.per_address, metavar="N", help="(default: %(default)s)")
+    add("--max-message", type=_count, default=LONGEST_LINE, metavar="BYTES", help="(default: %(default)s)")
+    add("--opening", type=positive, default=limits.opening, metavar="S", help="for a request (default: %(default)g s)")
+    add("--heartbeat", type=positive, default=HEARTBEAT, metavar="S", help="between pings (default: %(default)g s)")
+    add("--stall", type=positive, default=STALL, metavar="S", help="for one who does not read (default: %(default)g s)")
+    add("--drain", type=positive, default=DRAIN, metavar="S", help="for turns, when stopped (default: %(default)g s)")
+
+
+def server_of(options: argparse.Namespace, talk: Talk) -> WebSocketServer:
+    """The server that the options say. Raises ValueError with what is wrong with them."""
+    host, _ = address_of(options.ws)
+    try:
+        tokens = None if options.token_file is None else read_tokens(options.token_file)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--token-file: {error}") from None
+    if (options.tls_cert is None) != (options.tls_key is None):
+        raise ValueError("--tls-cert and --tls-key belong together")
+    tls = None if options.tls_cert is None else _tls(options.tls_cert, options.tls_key)
+    if not (is_loopback(host) or options.insecure):
+        if tls is None:
+            raise ValueError(f"{host} is not this machine alone: give --tls-cert and --tls-key, or say --insecure")
+        if tokens is None:
+            raise ValueError(f"{host} is not this machine alone: give --token-file, or say --insecure")
+    connection = Limits(options.max_message, options.heartbeat, options.stall)
+    limits = ServerLimits(options.max_connections, options.max_per_address, options.opening, connection)
+    names = [*options.host, *([] if is_loopback(host) else [host])]
+    return WebSocketServer(talk, Gate(tokens, origins=options.origin, names=names), limits=limits, tls=tls)
+
+
+async def run_server(server: WebSocketServer, options: argparse.Namespace, name: str) -> int:
+    """Serve until SIGTERM or SIGINT; a second one does not wait for turns. The exit status."""
+    host, port = address_of(options.ws)
+    async with anyio.create_task_group() as group:
+        try:
+            url = await group.start(server.serve, host, port)
+        except OSError as error:
+            print(f"{name}: cannot listen on {options.ws}: {error}", file=sys.stderr, flush=True)
+            return 1
+        print(f"{name}: {url}", file=sys.stderr, flush=True)
+        await stop_asked()
+        group.start_soon(_drain, server, options.drain, group.cancel_scope)
+        await stop_asked()
+        group.cancel_scope.cancel()
+    return 0
+
+
+async def _drain(server: WebSocketServer, seconds: float, scope: anyio.CancelScope) -> None:
+    await server.drain(seconds)
+    scope.cancel()
+
+
+def address_of(text: str) -> tuple[str, int]:
+    """The host and the port. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"--ws: not HOST:PORT: {text}")
+    return host, int(port)
+
+
+def _tls(certificate: str, key: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:
+        raise ValueError(f"--tls-cert, --tls-key: {error}") from None
+    return context
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"not a positive number: {text}")
+    return int(text)
+
+
+def positive(text: str) -> float:
+    """Seconds, as an option says them."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"not a positive number of seconds: {text}")
+    return value

@@ -1,0 +1,210 @@
+"""Sessions whose client was lost and may come back: they wait here, and their turns go on.
+
+A connection that breaks ends no turn. Its sessions keep what they do, and record it; a question to the user waits. For
+the grace time whoever opens such a session again, the same principal on a new connection, gets it as it is: what it
+did meanwhile is in its history, and what it does now goes to the new client. After that it is closed like any other:
+its turn is cancelled, its history stays.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+from acp.connection import Connection
+from acp.errors import ConnectionClosed, RequestError
+from acp.updates import Json, ToolCall, TurnEnded, Update
+
+from .permissions import Option
+from .session import Client, Session
+
+log = logging.getLogger(__name__)
+
+GRACE = 120.0
+"""Seconds that a session waits for its client."""
+MOST_SHELTERED = 100
+"""Sessions that wait at a time; of more, those that wait longest are closed."""
+PROMPT_META = "acp-laguna/prompt"
+"""Key of `_meta` of `session/prompt`: the client's own name for it, by which it will know it again."""
+TURN_META = "acp-laguna/turn"
+"""Key of `_meta` of the answers of `session/load` and `session/resume`: what became of the last prompt."""
+
+R = TypeVar("R")
+
+
+class Line:
+    """What a session has of its client, who may be gone for a while. It is itself a `Client`, and an overlay."""
+
+    def __init__(self, client: Client) -> None:
+        self._client: Client | None = client
+        self._back = anyio.Event()
+        self._prompt: Json = None
+        self._running = False
+        self._ending: dict[str, Json] = {}
+        self.moved = False
+        """Whether the client that hears the end of this turn is another than the one that asked for it."""
+
+    def client(self) -> Client:
+        """The line as its session sees it."""
+        has_overlay = self._client is not None and self._client.overlay is not None
+        return Client(self.emit, self.ask, self.show, self if has_overlay else None)
+
+    def connect(self, client: Client) -> None:
+        self._client = client
+        self.moved = True
+        self._back.set()
+
+    def cut(self) -> None:
+        """The client is gone."""
+        if self._client is not None:
+            self._client = None
+            self._back = anyio.Event()
+
+    # The last prompt ---------------------------------------------------------------------------------
+
+    def begin(self, prompt: Json) -> None:
+        """A prompt became a turn."""
+        self._prompt, self._running, self._ending, self.moved = prompt, True, {}, False
+
+    def finish(self, error: RequestError | None = None) -> None:
+        if error is not None:
+            self._ending = {"error": {"code": error.code, "message": error.message, "data": error.data}}
+        self._running = False
+
+    def fate(self) -> dict[str, Json]:
+        """What became of the last prompt, as `TURN_META` says it."""
+        return {"prompt": self._prompt, "running": self._running, **self._ending}
+
+    # For the session ---------------------------------------------------------------------------------
+
+    async def emit(self, update: Update) -> None:
+        if isinstance(update, TurnEnded) and update.stop_reason is not None:
+            self._ending = {"stopReason": update.stop_reason, **update.extra}
+            self._running = False
+        await self._say(update, lambda client: client.emit)
+
+    async def show(self, update: Update) -> None:
+        await self._say(update, lambda client: client.show)
+
+    async def _say(self, update: Update, how: Callable[[Client], Callable[[Update], Awaitable[None]]]) -> None:
+        client = self._client
+        if client is not None:
+            try:
+                await how(client)(update)
+            except ConnectionClosed:
+                self._lost(client)
+
+    async def ask(self, call: ToolCall, options: Sequence[Option]) -> str | None:
+        """Ask whoever is there; a question that was lost with its client is put to the next one."""
+        while True:
+            while (client := self._client) is None:
+                await self._back.wait()
+            try:
+                return await client.ask(call, options)
+            except ConnectionClosed:
+                self._lost(client)
+
+    async def read_text(self, path: str) -> str | None:
+        overlay = None if self._client is None else self._client.overlay
+        try:
+            return None if overlay is None else await overlay.read_text(path)
+        except ConnectionClosed:
+            return None
+
+    async def write_text(self, path: str, text: str) -> bool:
+        overlay = None if self._client is None else self._client.overlay
+        try:
+            return overlay is not None and await overlay.write_text(path, text)
+        except ConnectionClosed:
+            return False
+
+    def _lost(self, client: Client) -> None:
+        if self._client is client:
+            self.cut()
+
+
+class Shelter:
+    """Holds the sessions of one agent that wait for their clients. `group` outlives every connection."""
+
+    def __init__(self, group: TaskGroup, grace: float = GRACE) -> None:
+        self.group = group
+        self._grace = grace
+        self._waiting: OrderedDict[tuple[str, str], tuple[Session, Line, anyio.Event]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def park(self, principal: str, session: Session, line: Line) -> None:
+        """Keep a session whose client was lost."""
+        line.cut()
+        while len(self._waiting) >= MOST_SHELTERED:
+            (_, (oldest, _, claimed)) = self._waiting.popitem(last=False)
+            claimed.set()
+            self.group.start_soon(oldest.close)
+        claimed = anyio.Event()
+        self._waiting[principal, session.id] = session, line, claimed
+        self.group.start_soon(self._watch, principal, session, claimed)
+        log.info("session %s waits for its client", session.id)
+
+    def claim(self, principal: str, id: str) -> tuple[Session, Line] | None:
+        """Give a session that waits to whoever it belongs to."""
+        found = self._waiting.pop((principal, id), None)
+        if found is None:
+            return None
+        session, line, claimed = found
+        claimed.set()
+        return session, line
+
+    async def run(self, connection: Connection, line: Line, session: Session, work: Callable[[], Awaitable[R]]) -> R:
+        """Run a turn that goes on when the connection is lost. The peer's `$/cancel_request` still cancels it."""
+        results: list[R] = []
+        errors: list[Exception] = []
+        done = anyio.Event()
+
+        async def turn() -> None:
+            try:
+                results.append(await work())
+                line.finish()
+            except Exception as error:
+                errors.append(error)
+                line.finish(error if isinstance(error, RequestError) else _opaque(error))
+            finally:
+                done.set()
+
+        self.group.start_soon(turn)
+        try:
+            await done.wait()
+        except anyio.get_cancelled_exc_class():
+            if not connection.closed:
+                session.cancel()
+                with anyio.CancelScope(shield=True):
+                    await done.wait()
+            raise
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    async def _watch(self, principal: str, session: Session, claimed: anyio.Event) -> None:
+        with anyio.move_on_after(self._grace):
+            await claimed.wait()
+        if not claimed.is_set():
+            self._waiting.pop((principal, session.id), None)
+            log.info("session %s is closed: its client did not come back", session.id)
+            await session.close()
+
+    async def aclose(self) -> None:
+        """Close every session that waits."""
+        while self._waiting:
+            (_, (session, _, claimed)) = self._waiting.popitem()
+            claimed.set()
+            await session.close()
+
+
+def _opaque(error: Exception) -> RequestError:
+    log.error("a turn failed", exc_info=error)
+    return RequestError(-32603, "Internal error")

@@ -1,0 +1,51 @@
+"""A store that several principals share: each sees its own sessions, and no more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from acp_server.journal import FileStore
+from acp_server.owned_store import OwnedStore
+from acp_server.store import Card, MemoryStore, SessionBusy, SessionUnknown, Store
+
+
+@pytest.fixture(params=["memory", "files"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return MemoryStore() if request.param == "memory" else FileStore(tmp_path)
+
+
+def test_a_session_is_there_for_its_owner_alone(store: Store) -> None:
+    alice, bob = OwnedStore(store, "alice"), OwnedStore(store, "bob")
+    log = alice.create(Card("a" * 32, "/src"), [{"kept": 0}])
+    log.append({"kept": 1})
+    log.sync(Card("a" * 32, "/src", title="mine"))  # a card that knows nothing of owners
+    for _ in range(2):
+        assert [card.title for card in alice.cards()] == ["mine"]
+        assert bob.cards() == OwnedStore(store, "").cards() == []
+        assert alice.read("a" * 32)[1] == [{"kept": 0}, {"kept": 1}]
+        for stranger in (bob, OwnedStore(store, "")):
+            for peek in (stranger.read, stranger.open):
+                with pytest.raises(SessionUnknown):
+                    peek("a" * 32)
+            with pytest.raises(SessionUnknown):
+                stranger.set_card(Card("a" * 32, "/src", title="stolen"))
+            stranger.delete("a" * 32)
+        with pytest.raises(SessionBusy):
+            alice.open("a" * 32)
+        log.close()
+        _, _, log = alice.open("a" * 32)
+        log.sync(Card("a" * 32, "/src", title="mine"))
+    log.close()
+    alice.set_card(Card("a" * 32, "/src", archived=True))
+    assert alice.cards()[0].archived
+    assert bob.cards() == []
+    alice.delete("a" * 32)
+    assert store.cards() == []
+
+
+def test_the_nameless_principal_shares_the_sessions_of_this_machines_user(store: Store) -> None:
+    store.create(Card("b" * 32, "/src")).close()
+    assert [card.id for card in OwnedStore(store, "").cards()] == ["b" * 32]
+    assert OwnedStore(store, "alice").cards() == []

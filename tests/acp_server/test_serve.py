@@ -1,0 +1,142 @@
+"""`acp serve` as a process: its options, its URL, TLS, tokens that nobody sees, and its end."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.abc import Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from acp.transports.websocket_opening import CannotConnect, connect_websocket
+from acp_server.serve import main
+
+pytestmark = pytest.mark.anyio
+
+TOKEN = "a-token-that-nobody-sees-0123456789"
+SCRIPTED = ("--backend", "scripted", "--sessions", "none")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Server:
+    def __init__(self, process: Process, lines: BufferedByteReceiveStream, url: str) -> None:
+        self.process, self.url = process, url
+        self._lines = lines
+
+    async def stop(self) -> tuple[int, str]:
+        """End it with SIGTERM; its status and what it said after the URL."""
+        self.process.send_signal(signal.SIGTERM)
+        words = b""
+        try:
+            while True:
+                words += await self._lines.receive()
+        except anyio.EndOfStream:
+            return await self.process.wait(), words.decode()
+
+
+@asynccontextmanager
+async def served(*arguments: str) -> AsyncGenerator[Server]:
+    command = [sys.executable, "-m", "acp", "serve", "--ws", "127.0.0.1:0", *SCRIPTED, *arguments]
+    with anyio.fail_after(30):
+        process = await anyio.open_process(command, stdin=subprocess.DEVNULL)
+        assert process.stderr is not None
+        lines = BufferedByteReceiveStream(process.stderr)
+        try:
+            line = ""
+            while not line.startswith("acp serve: ws"):
+                line = (await lines.receive_until(b"\n", 1000)).decode()
+            yield Server(process, lines, line.split()[-1])
+        finally:
+            with anyio.CancelScope(shield=True):
+                if process.returncode is None:
+                    process.kill()
+                await process.aclose()
+
+
+async def test_it_says_where_it_is_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"alice {TOKEN}\n")
+    async with served("--token-file", str(tokens), "--verbose") as server:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with connect_websocket(server.url, headers=headers) as transport:
+            await transport.send(b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":1}}')
+            text = await transport.receive()
+            assert isinstance(text, bytes)
+            assert b"protocolVersion" in text
+            server.process.send_signal(signal.SIGTERM)
+            with pytest.raises(anyio.EndOfStream):
+                await transport.receive()
+            assert transport.close_code == 1001
+        status, log = await server.stop()
+        assert status == 0
+        assert "alice at 127.0.0.1" in log
+        assert TOKEN not in log
+        assert "Traceback" not in log
+
+
+async def test_it_speaks_tls(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    make += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    await anyio.run_process([*make, "-keyout", str(key), "-out", str(certificate)])
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    async with served("--tls-cert", str(certificate), "--tls-key", str(key)) as server:
+        assert server.url.startswith("wss://")
+        async with connect_websocket(server.url, tls=trusting) as transport:
+            large = b'{"jsonrpc":"2.0","id":1,"method":"x","params":{"x":"' + b"x" * 1_000_000 + b'"}}'
+            await transport.send(large)
+            assert b"-32600" in await transport.receive()  # pyright: ignore[reportOperatorIssue]
+        with pytest.raises(CannotConnect, match=r"(?i)certificate"):
+            async with connect_websocket(server.url):
+                pass
+        plain = server.url.replace("wss:", "ws:")
+        with pytest.raises(CannotConnect):
+            async with connect_websocket(plain):
+                pass
+        assert (await server.stop())[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--ws", "8765"], "not HOST:PORT"),
+        (["--ws", "127.0.0.1:99999"], "not HOST:PORT"),
+        (["--ws", "0.0.0.0:0"], "not this machine alone: give --tls-cert"),
+        (["--ws", "[::]:0"], "not this machine alone"),
+        (["--tls-cert", "x"], "belong together"),
+        (["--tls-cert", "/nowhere", "--tls-key", "/nowhere"], "--tls-cert, --tls-key: "),
+        (["--token-file", "/nowhere"], "--token-file: "),
+        (["--drain", "-1"], "not a positive number of seconds"),
+        (["--max-connections", "0"], "not a positive number"),
+        (["--backend", "none"], "no backend"),
+    ],
+)
+def test_wrong_options_are_said(capsys: pytest.CaptureFixture[str], arguments: list[str], why: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert why in capsys.readouterr().err
+
+
+async def test_an_address_that_is_taken_is_said() -> None:
+    async with served() as server:
+        address = server.url.removeprefix("ws://").removesuffix("/acp")
+        command = [sys.executable, "-m", "acp", "serve", "--ws", address, *SCRIPTED]
+        other = await anyio.run_process(command, check=False)
+        assert other.returncode == 1
+        assert b"acp serve: cannot listen on" in other.stderr
+        assert b"Traceback" not in other.stderr
