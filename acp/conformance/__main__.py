@@ -1,4 +1,4 @@
-"""`acp check agent [OPTION]... -- COMMAND`: judge an agent by the protocol."""
+"""`acp check agent [OPTION]... -- COMMAND`: judge an agent by the protocol; `acp check client` judges a client."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 
+from . import client_command
 from .reports import as_html, as_json, as_junit, line, summary
 from .run import CANCEL_PROMPT, Outcome, Settings, check_agent
 
@@ -17,6 +18,8 @@ from .run import CANCEL_PROMPT, Outcome, Settings, check_agent
 def main(argv: Sequence[str] | None = None) -> int:
     """0 if conformant, 1 if not, 2 if the command line makes no sense."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["client"]:
+        return client_command.main(arguments[1:])
     split = arguments.index("--") if "--" in arguments else len(arguments)
     options, command = _parser().parse_args(arguments[:split]), arguments[split + 1 :]
     if not command:
