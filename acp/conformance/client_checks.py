@@ -129,6 +129,27 @@ async def login(part: Part) -> None:
     await part.answer_with(message, {})
 
 
+async def options(part: Part) -> None:
+    """A session that has options, and in version 1 modes for those who know no options."""
+    choices = [{"value": "a", "name": "A"}, {"value": "b", "name": "B"}]
+    name = "id" if part.version == 1 else "configId"
+    kinds = {"select": {"currentValue": "a", "options": choices}, "boolean": {"currentValue": True}}
+    if part.version == 2:
+        kinds["_check"] = {}
+    rows = [
+        {name: f"check-{kind}", "name": kind, "type": kind, "category": "_check", **more}
+        for kind, more in kinds.items()
+        if kind != "boolean" or part.version == 2 or part.announced("session.configOptions.boolean")
+    ]
+    part.opened = {"configOptions": rows}
+    if part.version == 1:
+        modes = [{"id": id, "name": id} for id in ("a", "b")]
+        part.opened["modes"] = {"currentModeId": "a", "availableModes": modes}
+    await part.session()
+    await part.turn()
+    await part.alive()
+
+
 async def early_replay(part: Part) -> None:
     """A loaded session's updates come before the answer."""
     await part.initialize()
@@ -327,6 +348,7 @@ ACTIVE = (
         versions=(1,),
         rich=True,
     ),
+    _check("session.options", "A session may have options", "155", options, open="initialized"),
     _check("close.unknown", "A closed session may be unknown", "077", closes, "advisory", rich=True),
     _check("rpc.big", "A message of 8 MiB passes", "002", big, "advisory"),
     _check("rpc.split", "A character's bytes may come one by one", "001 007", split),

@@ -12,6 +12,7 @@ import anyio
 
 from ..tasks import task_group
 from .client_checks import ClientCheck, client_checks
+from .client_watch import SHOWN_BY
 from .conversation import CheckFailed
 from .part import RICH, Part, Skipped
 from .run import TOUR, Outcome
@@ -54,8 +55,9 @@ async def check_client(
     every = client_checks(settings.version)
     chosen = [check for check in every if not only or check.id in only]
     active = [check for check in chosen if check.part is not None]
-    if not active and chosen:
-        active = [check for check in every if check.id == TOUR]
+    if not active:
+        shows = {id for check in chosen for id in SHOWN_BY.get(check.id, (TOUR,))}
+        active = [check for check in every if check.id in shows]
     faults: Faults = {}
     found: dict[str, Outcome] = {}
     limit = anyio.CapacityLimiter(settings.jobs)

@@ -42,6 +42,18 @@ WATCHED: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "wire.permission": ("mandatory", "A permission is answered with an option that was offered", ("ACP-162",)),
 }
 """Check → its tier, what it says, what it judges."""
+SHOWN_BY: dict[str, tuple[str, ...]] = {
+    "wire.envelope": ("rpc.custom-method",),
+    "wire.unasked": ("rpc.unknown-method", "rpc.unknown-notification"),
+    "wire.ids": ("rpc.custom-method",),
+    "wire.schema": ("turn.tour", "permission.answered"),
+    "wire.values": ("turn.tour", "permission.answered", "elicit.form"),
+    "wire.error-line": ("rpc.unknown-method",),
+    "wire.login": ("auth.login",),
+    "wire.modes": ("session.options",),
+    "wire.permission": ("permission.answered",),
+}
+"""Checks whose conversations show what is watched, where the tour does not: what is played where it alone is asked."""
 CONTENT = {"image": "image", "audio": "audio", "resource": "embeddedContext"}
 """Kind of content → the prompt capability that it needs."""
 EXISTING = {f"session/{name}" for name in ("load", "resume", "delete", "fork", "archive", "unarchive", "status")}

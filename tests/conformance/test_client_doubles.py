@@ -15,10 +15,10 @@ from acp.conformance.run import Outcome, conformant
 
 DOUBLE = Path(__file__).parent / "doubles" / "client.py"
 DEFECTS = {
-    "prints-nothing": "turn.tour",
+    "never-prompts": "turn.tour",
     "hurries": "init.waits",
     "any-version": "init.newer",
-    "speaks-on": "init.older",
+    "any-older-version": "init.older",
     "goes-on": "init.refused",
     "needs-all": "init.bare",
     "dies-of-more": "init.rich",
@@ -62,6 +62,7 @@ DEFECTS = {
     "dies-of-complete": "elicit.complete",
     "empty-cwd": "session.cwd",
     "mangles-session": "session.id",
+    "dies-of-options": "session.options",
     "strips": "fs.read",
     "counts-from-0": "fs.read-lines",
     "reads-missing": "fs.read-missing",
@@ -108,6 +109,7 @@ DEFECTS = {
     "other-option": "wire.permission",
 }
 DEFECTS_2 = {
+    "speaks-on": "init.older",
     "no-info": "init.info",
     "dies-of-plan": "update.kinds-2",
     "cancels-call": "wire.call-cancel",
@@ -115,28 +117,45 @@ DEFECTS_2 = {
 """Defects of a client of version 2, where version 1 has none of the kind."""
 
 
-def judge(defect: str, *only: str, version: int = 1, jobs: int = 1) -> list[Outcome]:
-    command = [sys.executable, "-S", "-E", str(DOUBLE), str(version), defect, "{agent:words}"]
-
-    async def run() -> list[Outcome]:
-        settings = ClientSettings(version=version, timeout=1.0, linger=0.5, jobs=jobs)
-        return await check_client(command, settings, only=only)
-
-    return anyio.run(run)
-
-
 CAUGHT = [(1, *pair) for pair in DEFECTS.items()] + [(2, *pair) for pair in DEFECTS_2.items()]
 
 
-@pytest.mark.parametrize(("version", "defect", "check"), CAUGHT)
-def test_a_defect_is_caught_by_the_check_that_names_it(version: int, defect: str, check: str) -> None:
-    [outcome] = judge(defect, check, version=version)
-    assert outcome.verdict == "fail"
+async def judge(version: int, defect: str, *only: str, timeout: float = 5.0) -> list[Outcome]:
+    command = [sys.executable, "-S", "-E", str(DOUBLE), str(version), defect, "{agent:words}"]
+    settings = ClientSettings(version=version, timeout=timeout, linger=0.5, jobs=2)
+    return await check_client(command, settings, only=only)
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> dict[tuple[int, str, str], str]:
+    """What each defect's check says of it; several at once, for most of them wait."""
+    found: dict[tuple[int, str, str], str] = {}
+
+    async def one(limit: anyio.CapacityLimiter, row: tuple[int, str, str]) -> None:
+        async with limit:
+            [outcome] = await judge(*row, timeout=0.6)
+            found[row] = outcome.verdict
+
+    async def run() -> None:
+        limit = anyio.CapacityLimiter(4)
+        async with anyio.create_task_group() as group:
+            for row in CAUGHT:
+                group.start_soon(one, limit, row)
+
+    anyio.run(run)
+    return found
+
+
+@pytest.mark.parametrize("row", CAUGHT, ids=str)
+def test_a_defect_is_caught_by_the_check_that_names_it(
+    verdicts: dict[tuple[int, str, str], str], row: tuple[int, str, str]
+) -> None:
+    assert verdicts[row] == "fail"
 
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_the_double_without_a_defect_passes_every_check(version: int) -> None:
-    able, shy = judge("", version=version, jobs=2), judge("shy", version=version, jobs=2)
+    able, shy = anyio.run(judge, version, ""), anyio.run(judge, version, "shy")
     for outcomes in (able, shy):
         assert [(o.check.id, o.words) for o in outcomes if o.verdict == "fail"] == []
         assert conformant(outcomes)

@@ -19,14 +19,12 @@ VERSION, DEFECT = int(sys.argv[1]), sys.argv[2]
 NAMES = ("clientCapabilities", "clientInfo") if VERSION == 1 else ("capabilities", "info")
 SHY = DEFECT in ("reads-anyway", "writes-anyway", "runs-anyway", "shows-anyway", "shy")
 FORMS = {"form": {}}
-ABLE: dict[str, Any] = {"elicitation": FORMS}
+FILES = {"readTextFile": True, "writeTextFile": True}
+ABLE: dict[str, Any] = {"auth": {"terminal": True if VERSION == 1 else {}}, "elicitation": FORMS}
 if VERSION == 1:
-    files = {"readTextFile": True, "writeTextFile": True}
-    ABLE = {"fs": files, "terminal": True, "auth": {"terminal": True}, "elicitation": FORMS}
-if VERSION == 2:
-    ABLE = {"auth": {"terminal": {}}, "elicitation": FORMS}
+    ABLE.update(fs=FILES, terminal=True)
 if SHY:
-    ABLE = {}
+    ABLE.clear()
 if DEFECT == "own-capability":
     ABLE["mine"] = True
 
@@ -64,15 +62,13 @@ def say(message: dict[str, Any]) -> None:
 def ask(method: str, params: Any) -> int:
     global last
     last += 1
-    id: Any = 1 if DEFECT == "one-id" else None if DEFECT == "null-id" and method == "session/prompt" else last
+    id: Any = None if DEFECT == "null-id" and method == "session/prompt" else last
     asked[id] = method
     say({"id": id, "method": method, "params": params})
     return last
 
 
 def result(id: Any, value: Any) -> None:
-    if DEFECT == "number-ids" and isinstance(id, str) and id.isdigit():
-        id = int(id)
     if DEFECT == "answers-both":
         say({"id": id, "result": value, "error": {"code": 1, "message": "x"}})
     else:
@@ -80,6 +76,8 @@ def result(id: Any, value: Any) -> None:
 
 
 def error(id: Any, code: int, words: str = "no") -> None:
+    if DEFECT == "number-ids" and isinstance(id, str) and id.isdigit():
+        id = int(id)
     if DEFECT == "answers-both":
         say({"id": id, "result": None, "error": {"code": code, "message": words}})
     say({"id": id, "error": {"code": code, "message": "no\nno" if DEFECT == "two-lines" else words}})
@@ -146,7 +144,11 @@ def begin() -> None:
 
 def opened(value: dict[str, Any]) -> None:
     global session
-    session = value["sessionId"].strip('"') if DEFECT != "mangles-session" else value["sessionId"].encode("ascii", "replace").decode()
+    if DEFECT == "dies-of-options":
+        assert "configOptions" not in value
+    session = value["sessionId"]
+    if DEFECT == "mangles-session":
+        session = session.encode("ascii", "replace").decode()
     prompt()
 
 
@@ -162,16 +164,24 @@ def prompt() -> None:
         put(b'{"jsonrpc":"2.0","method":"_x","params":{"a":"\xe9"}}')
     if DEFECT == "own-method":
         say({"method": "my/method", "params": {}})
+    if DEFECT == "never-prompts":
+        return
     if DEFECT == "sets-mode":
         ask("session/set_mode", {"sessionId": session, "modeId": "check"})
     if DEFECT == "cancels-call":
         ask("tool_call/cancel", {"sessionId": session, "toolCallId": "c"})
     ask("session/prompt", {"sessionId": "other" if DEFECT == "other-session" else session, "prompt": content})
+    if DEFECT == "one-id":
+        say({"id": last, "method": "_double/ask", "params": {}})
 
 
 def end() -> None:
     global state
-    if spoken == 2 or DEFECT == "closes" or "close" in hello.get("agentCapabilities", {}).get("sessionCapabilities", {}):
+    if (
+        spoken == 2
+        or DEFECT == "closes"
+        or "close" in hello.get("agentCapabilities", {}).get("sessionCapabilities", {})
+    ):
         state = "closing"
         ask("session/close", {"sessionId": session})
     else:
@@ -192,7 +202,7 @@ def answered(message: dict[str, Any]) -> None:
         if value is None:
             return begin() if DEFECT == "goes-on" else sys.exit(1)
         hello, spoken = value, value["protocolVersion"]
-        if spoken not in (1, 2) and DEFECT != "any-version":
+        if spoken not in (1, 2) and not DEFECT.startswith("any-"):
             sys.exit(1)
         return begin()
     if method == "session/new":
@@ -237,7 +247,9 @@ def called(id: Any, method: str, params: Any) -> None:
         sys.exit(1)
     if method == "session/request_permission":
         return permission(id, params)
-    able: Any = ABLE if not DEFECT.endswith("-anyway") else {"fs": {"readTextFile": True, "writeTextFile": True}, "terminal": True, "elicitation": FORMS}
+    able: dict[str, Any] = ABLE
+    if DEFECT.endswith("-anyway"):
+        able = {"fs": FILES, "terminal": True, "elicitation": FORMS}
     files = able.get("fs", {})
     try:
         if method == "fs/read_text_file" and files.get("readTextFile"):
@@ -399,12 +411,12 @@ def updated(params: Any) -> None:
 
 def garbage(code: int, line: bytes) -> None:
     defect = {-32700: "json", -32600: "array" if line.startswith(b"[") else "message"}[code]
-    if DEFECT == f"dies-of-{defect}":
+    if f"dies-of-{defect}" == DEFECT:
         sys.exit(1)
     if DEFECT == "does-array" and defect == "array":
         for item in json.loads(line):
             called(item["id"], item["method"], {})
-    elif DEFECT != f"silent-{defect}":
+    elif f"silent-{defect}" != DEFECT:
         error(None, code)
 
 
