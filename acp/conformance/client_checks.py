@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import anyio
@@ -263,7 +264,7 @@ async def _cancelled(part: Part) -> None:
     """Have the client cancel its turn."""
     await part.alive()  # it is in the turn, and listens
     await part.say("Working.")
-    if part.player:
+    if part.player and not part.cancelled:
         part.player.interrupt()
     try:
         if not part.cancelled:
@@ -279,7 +280,8 @@ async def cancels(part: Part) -> None:
     before = key(id) in part.passed
     answer = await part.answer(id)
     outcome = obj(obj(answer.get("result")).get("outcome")).get("outcome")
-    await part.end_turn("cancelled")
+    with suppress(Gone):
+        await part.end_turn("cancelled")
     if before and outcome == "selected":
         raise Skipped("the client answered at once")
     if outcome != "cancelled":

@@ -18,6 +18,7 @@ from pathlib import Path
 import anyio
 
 from .client_run import ClientSettings, check_client
+from .client_serve import serve
 from .reports import as_html, as_json, as_junit, line, summary
 from .run import Outcome
 
@@ -41,8 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         turn=options.turn,
         jobs=options.jobs,
     )
+    run = functools.partial(check_client, command, settings, only=options.only, tell=_tell)
+    if options.serve:
+        run = functools.partial(serve, options.serve, settings, print, tell=_tell)
     try:
-        outcomes = anyio.run(functools.partial(check_client, command, settings, only=options.only, tell=_tell))
+        outcomes = anyio.run(run)
     except (ValueError, OSError) as error:
         return _wrong(str(error))
     for name, text in (

@@ -84,10 +84,10 @@ def watched(chosen: Sequence[ClientCheck], faults: Faults) -> list[Outcome]:
     return [Outcome(check, "fail" if words else "pass", words, 0.0, transcript) for check, words, transcript in found]
 
 
-def gather(faults: Faults, part: Part, check: str) -> None:
+def gather(faults: Faults, part: Part, where: str = "") -> None:
     """Keep the first fault of each kind."""
     for id, fault in part.watch.faults:
-        faults.setdefault(id, (f"{fault} (in {check})", tuple(part.transcript)))
+        faults.setdefault(id, (fault + where, tuple(part.transcript)))
 
 
 async def _one(argv: Sequence[str], settings: ClientSettings, check: ClientCheck, faults: Faults) -> Outcome:
@@ -112,23 +112,17 @@ async def _one(argv: Sequence[str], settings: ClientSettings, check: ClientCheck
         if settings.cwd is None:
             shutil.rmtree(cwd, ignore_errors=True)
     if part:
-        gather(faults, part, check.id)
+        gather(faults, part, f" (in {check.id})")
     return Outcome(check, verdict, words, time.monotonic() - began, tuple(part.transcript) if part else ())
 
 
-async def judge(part: Part, check: ClientCheck) -> tuple[str, str]:
-    """Open the conversation as far as the check wants it, and run the check."""
+async def judge(part: Part, check: ClientCheck, *, opened: bool = False) -> tuple[str, str]:
+    """Run a check, in a conversation that is opened as far as the check wants it, or has been."""
     try:
-        if check.rich:
-            part.announce = RICH[part.version]
-        if check.open != "nothing":
-            await part.initialize()
-            if words := missing(part, check):
-                return "skip", words
-        if check.open in ("session", "turn"):
-            await part.session()
-        if check.open == "turn":
-            await part.turn()
+        if not opened:
+            await _open(part, check)
+        if words := missing(part, check):
+            return "skip", words
         if check.part is not None:
             await check.part(part)
     except Skipped as reason:
@@ -136,6 +130,19 @@ async def judge(part: Part, check: ClientCheck) -> tuple[str, str]:
     except CheckFailed as failure:
         return "fail", str(failure)
     return "pass", ""
+
+
+async def _open(part: Part, check: ClientCheck) -> None:
+    if check.rich:
+        part.announce = RICH[part.version]
+    if check.open != "nothing":
+        await part.initialize()
+        if words := missing(part, check):
+            raise Skipped(words)
+    if check.open in ("session", "turn"):
+        await part.session()
+    if check.open == "turn":
+        await part.turn()
 
 
 def missing(part: Part, check: ClientCheck) -> str:

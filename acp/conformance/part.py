@@ -40,7 +40,7 @@ RICH: dict[int, Object] = {
         }
     },
 }
-EMPTY = {f"session/{name}" for name in ("load", "resume", "close", "delete", "set_mode")} | {
+EMPTY = {f"session/{name}" for name in ("close", "delete", "set_mode")} | {
     *("authenticate", "logout", "auth/login", "auth/logout")
 }
 
@@ -70,7 +70,7 @@ class Part:
         self.prompts: dict[str, Json] = {}
         self._sessions = 0
         self._last = 0
-        self.cancelled = False
+        self.cancelled = self.gone = False
         self.passed: dict[tuple[str, Json], Message] = {}
         self._hooks: dict[str, Callable[[Message], Awaitable[None]]] = {}
 
@@ -165,6 +165,7 @@ class Part:
             try:
                 text = await self.wire.receive()
             except anyio.EndOfStream:
+                self.gone = True
                 raise Gone(f"the client has gone; {self.epitaph()}") from None
             if isinstance(text, Oversize):
                 raise CheckFailed(str(text))
@@ -209,14 +210,14 @@ class Part:
             await self._hooks[method](message)
         elif method == "initialize":
             await self.answer_with(message, self.hello())
-        elif method == "session/new":
+        elif method in ("session/new", "session/load", "session/resume"):
             await self.open_session(message)
         elif method == "session/list":
             await self.answer_with(message, {"sessions": []})
         elif method == "session/set_config_option":
             await self.answer_with(message, {"configOptions": self.opened.get("configOptions", [])})
         elif method == "session/prompt":
-            await self._begin(message)
+            await self.begin(message)
             await self.end_turn()
         elif method in EMPTY:
             await self.answer_with(message, {})
@@ -262,12 +263,13 @@ class Part:
     async def turn(self) -> None:
         """Wait for the prompt that the check is about, and begin its turn."""
         for number in range(self.turn_wanted):
-            await self._begin(await self.request("session/prompt"))
+            await self.begin(await self.request("session/prompt"))
             if number + 1 < self.turn_wanted:
                 await self.say("Done.")
                 await self.end_turn()
 
-    async def _begin(self, request: Message) -> None:
+    async def begin(self, request: Message) -> None:
+        """Begin the turn that a prompt asks for."""
         session = str(obj(request.get("params")).get("sessionId"))
         self.variables["session"], self.variables["prompt"] = session, request["id"]
         self.prompts[session] = request["id"]

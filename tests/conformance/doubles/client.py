@@ -153,7 +153,7 @@ def opened(value: dict[str, Any]) -> None:
 
 
 def prompt() -> None:
-    content: list[dict[str, Any]] = [{"type": "text", "text": "hello"}]
+    content: list[dict[str, Any]] = [{"type": "text", "text": DEFECT.removeprefix("says ") or "hello"}]
     if DEFECT == "any-image":
         content.append({"type": "image", "data": "AAAA", "mimeType": "image/png"})
     if DEFECT == "own-content":
