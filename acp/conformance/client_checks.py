@@ -264,7 +264,7 @@ async def _cancelled(part: Part) -> None:
     """Have the client cancel its turn."""
     await part.alive()  # it is in the turn, and listens
     await part.say("Working.")
-    if part.player and not part.cancelled:
+    if part.player and part.interrupts and not part.cancelled:
         part.player.interrupt()
     try:
         if not part.cancelled:

@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         env=dict(pair.split("=", 1) for pair in options.env),
         says=options.says,
         turn=options.turn,
+        interrupt=not options.no_interrupt,
         jobs=options.jobs,
     )
     run = functools.partial(check_client, command, settings, only=options.only, tell=_tell)
@@ -83,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--says", metavar="TEXT", help="what is written to the client's stdin, which is left open then")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="clients that run at once")
     parser.add_argument("--turn", type=int, default=1, metavar="N", help="the checks are about the client's Nth prompt")
+    parser.add_argument("--no-interrupt", action="store_true", help="it cancels by itself, without SIGINT")
     parser.add_argument("--only", metavar="CHECK", action="append", default=[], help="this check alone; repeatable")
     parser.add_argument("--serve", metavar="SOCKET", help="wait for an editor")
     return parser

@@ -28,6 +28,7 @@ class ClientSettings:
 
     `says` goes to its stdin, `turn` is the prompt that the checks are about (a client may go through several), and
     `linger` is how long a client is listened to after its turn; `jobs` clients run at once.
+    Without `interrupt` a client cancels a turn by itself once it has begun; else SIGINT makes it.
     """
 
     version: int = 1
@@ -37,6 +38,7 @@ class ClientSettings:
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     says: str | None = None
     turn: int = 1
+    interrupt: bool = True
     jobs: int = 1
 
 
@@ -72,6 +74,9 @@ async def check_client(
     async with task_group() as group:
         for check in active:
             group.start_soon(run, check)
+    if not any(who == "client" for outcome in found.values() for who, _ in outcome.transcript):
+        silence: tuple[str, Transcript] = "nothing was heard of the client", ()
+        faults = {check.id: silence for check in chosen}
     for outcome in watched([check for check in chosen if check.part is None], faults):
         found[outcome.check.id] = outcome
         tell(outcome)
@@ -103,7 +108,7 @@ async def _one(argv: Sequence[str], settings: ClientSettings, check: ClientCheck
                 await player.enter(settings.timeout) as wire,
             ):
                 part = Part(wire, settings.version, settings.timeout, player)
-                part.turn_wanted = settings.turn
+                part.turn_wanted, part.interrupts = settings.turn, settings.interrupt
                 verdict, words = await judge(part, check)
                 await part.finish(settings.linger)
     except (CheckFailed, NotStarted, OSError) as error:

@@ -67,6 +67,7 @@ class Part:
         self.announce: Object = BARE[version]
         self.opened: Object = {}
         self.turn_wanted = 1
+        self.interrupts = True
         self.prompts: dict[str, Json] = {}
         self._sessions = 0
         self._last = 0

@@ -28,6 +28,7 @@ if SHY:
 if DEFECT == "own-capability":
     ABLE["mine"] = True
 
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # before there are threads
 agent = subprocess.Popen(sys.argv[3:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 assert agent.stdin is not None
 assert agent.stdout is not None
@@ -440,12 +441,20 @@ def interrupted(*_: Any) -> None:
         dismiss(id)
 
 
+def uninterrupted(fd: int) -> bytes:
+    """What can be read; an interrupt comes here and nowhere else, lest it find us writing."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    data = os.read(fd, 65536)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    return data
+
+
 def lines() -> Any:
     """Lines as they come; the defects are those of reading."""
     assert agent.stdout is not None
     rest = ""
     raw = b""
-    while data := os.read(agent.stdout.fileno(), 65536):
+    while data := uninterrupted(agent.stdout.fileno()):
         if DEFECT == "decodes-chunks":
             rest += data.decode(errors="replace")
             *whole, rest = rest.split("\n")
