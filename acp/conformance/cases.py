@@ -4,7 +4,8 @@ A file is a list of cases: `id`, `description`, `requirements`, `protocol` (vers
 → capability, or null), `open` (`nothing`, `initialized`, `session`; of a client also `turn`) and `steps`. A step is
 `{"send": MESSAGE}`, `{"text": LINE}`, `{"expect": PATTERN}` or `{"await": PATTERN}`. An expectation with a method takes
 the next message with that method, any other the next answer; what is awaited may come behind others. With
-`"never": PATTERN` nothing that matches may come before it.
+`"never": PATTERN` nothing that matches may come before it. `{"answered": true}`: every request that the case has sent
+is answered, in any order.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from typing import Any, Protocol
 from .conversation import CheckFailed
 from .patterns import Variables, fill, mismatch
 from .requirements import SPEC
+from .walking import key
 
 Json = Any
-STEPS = {"send", "text", "expect", "await"}
+STEPS = {"send", "text", "expect", "await", "answered"}
 OPENINGS = {"agent": ("nothing", "initialized", "session"), "client": ("nothing", "initialized", "session", "turn")}
 
 
@@ -52,20 +54,28 @@ class Case:
 
     async def play(self, talk: Talk) -> None:
         """Hold the conversation; raises CheckFailed where the other side leaves it."""
+        open: set[tuple[str, Json]] = set()
         for step in self.steps:
             if "send" in step:
-                await talk.send(fill(step["send"], talk.variables))
+                message = fill(step["send"], talk.variables)
+                if "method" in message and "id" in message:
+                    open.add(key(message["id"]))
+                await talk.send(message)
+            elif "answered" in step:
+                if open:
+                    await talk.until(lambda m: _closes(m, open) and not open, "answer to every request")
             elif "text" in step:
                 await talk.text(step["text"].encode())
             else:
-                await self._expect(step, talk)
+                await self._expect(step, talk, open)
 
-    async def _expect(self, step: dict[str, Json], talk: Talk) -> None:
+    async def _expect(self, step: dict[str, Json], talk: Talk, open: set[tuple[str, Json]]) -> None:
         awaits = "await" in step
         pattern, never = step["await" if awaits else "expect"], step.get("never")
         method = pattern.get("method")
 
         def wanted(message: dict[str, Json]) -> bool:
+            _closes(message, open)
             if never is not None and mismatch(never, message, dict(talk.variables)) is None:
                 raise CheckFailed(f"this was not to come: {message}")
             if awaits:
@@ -77,6 +87,27 @@ class Case:
             raise CheckFailed(f"{problem}; the message is {json.dumps(message)[:300]}")
 
 
+def _closes(message: dict[str, Json], open: set[tuple[str, Json]]) -> bool:
+    """Take note of an answer. Is it one?"""
+    if "method" not in message:
+        open.discard(key(message.get("id")))
+    return "method" not in message
+
+
+def read_case(row: dict[str, Json]) -> Case:
+    """A case from JSON. Raises ValueError for one that makes no sense."""
+    try:
+        lists: dict[str, Any] = {name: tuple(row[name]) for name in ("requirements", "protocol", "steps")}
+        case = Case(**(row | lists))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"no case: {error}") from None
+    if case.open not in OPENINGS.get(case.side, ()):
+        raise ValueError(f"{case.id}: unknown opening or side")
+    if any(len(STEPS & step.keys()) != 1 or step.keys() - STEPS - {"never"} for step in case.steps):
+        raise ValueError(f"{case.id}: a step is none of {sorted(STEPS)}")
+    return case
+
+
 @functools.cache
 def cases(side: str = "agent") -> tuple[Case, ...]:
     """All cases of a side under test, checked for sense. Raises ValueError for one that is none."""
@@ -84,12 +115,7 @@ def cases(side: str = "agent") -> tuple[Case, ...]:
     for path in sorted((SPEC / "cases").glob("*.json")):
         rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
         for row in rows:
-            lists: dict[str, Any] = {key: tuple(row[key]) for key in ("requirements", "protocol", "steps")}
-            case = Case(**(row | lists))
-            if case.open not in OPENINGS.get(case.side, ()):
-                raise ValueError(f"{path.name}: {case.id}: unknown opening or side")
-            if any(len(STEPS & step.keys()) != 1 or step.keys() - STEPS - {"never"} for step in case.steps):
-                raise ValueError(f"{path.name}: {case.id}: a step is none of {sorted(STEPS)}")
+            case = read_case(row)
             if case.side == side:
                 found.append(case)
     if len({case.id for case in found}) < len(found):

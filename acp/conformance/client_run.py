@@ -67,7 +67,7 @@ async def check_client(
 
     async def run(check: ClientCheck) -> None:
         async with limit:
-            found[check.id] = await _one(argv, settings, check, faults)
+            found[check.id] = await run_check(argv, settings, check, faults)
         if check in chosen:
             tell(found[check.id])
 
@@ -95,7 +95,8 @@ def gather(faults: Faults, part: Part, where: str = "") -> None:
         faults.setdefault(id, (fault + where, tuple(part.transcript)))
 
 
-async def _one(argv: Sequence[str], settings: ClientSettings, check: ClientCheck, faults: Faults) -> Outcome:
+async def run_check(argv: Sequence[str], settings: ClientSettings, check: ClientCheck, faults: Faults) -> Outcome:
+    """Start a client and run a check in its conversation; the faults that are seen go into `faults`."""
     began = time.monotonic()
     cwd = settings.cwd or tempfile.mkdtemp(prefix="acp-check-")
     part: Part | None = None
