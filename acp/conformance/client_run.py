@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 import anyio
 
 from ..tasks import task_group
+from .agents import RICH
 from .client_checks import ClientCheck, client_checks
 from .client_watch import SHOWN_BY
 from .conversation import CheckFailed
-from .part import RICH, Part, Skipped
+from .part import Part, Skipped
 from .run import TOUR, Outcome
 from .stage import NotStarted, open_stage, start_client, with_agent
 
@@ -100,6 +101,7 @@ async def run_check(argv: Sequence[str], settings: ClientSettings, check: Client
     began = time.monotonic()
     cwd = settings.cwd or tempfile.mkdtemp(prefix="acp-check-")
     part: Part | None = None
+    transcript: Transcript = ()
     verdict, words = "fail", f"the watchdog ended it after {3 * settings.timeout:g} s"
     try:
         with anyio.move_on_after(3 * settings.timeout):
@@ -111,6 +113,7 @@ async def run_check(argv: Sequence[str], settings: ClientSettings, check: Client
                 part = Part(wire, settings.version, settings.timeout, player)
                 part.turn_wanted, part.interrupts = settings.turn, settings.interrupt
                 verdict, words = await judge(part, check)
+                transcript = tuple(part.transcript)  # what comes after the verdict is only watched
                 await part.finish(settings.linger)
     except (CheckFailed, NotStarted, OSError) as error:
         verdict, words = "fail", str(error)
@@ -119,7 +122,9 @@ async def run_check(argv: Sequence[str], settings: ClientSettings, check: Client
             shutil.rmtree(cwd, ignore_errors=True)
     if part:
         gather(faults, part, f" (in {check.id})")
-    return Outcome(check, verdict, words, time.monotonic() - began, tuple(part.transcript) if part else ())
+    if part and not transcript:
+        transcript = tuple(part.transcript)
+    return Outcome(check, verdict, words, time.monotonic() - began, transcript)
 
 
 async def judge(part: Part, check: ClientCheck, *, opened: bool = False) -> tuple[str, str]:
@@ -135,6 +140,8 @@ async def judge(part: Part, check: ClientCheck, *, opened: bool = False) -> tupl
         return "skip", str(reason)
     except CheckFailed as failure:
         return "fail", str(failure)
+    except (KeyError, TypeError, AttributeError) as error:
+        return "fail", f"an answer has another shape than it should: {error!r}"
     return "pass", ""
 
 

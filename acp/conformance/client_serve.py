@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 
 import anyio
 
+from .agents import RICH
 from .client_checks import ClientCheck, client_checks
 from .client_run import ClientSettings, Faults, gather, judge, watched
-from .part import RICH, Gone, Message, Part
+from .part import Gone, Message, Part
 from .run import Outcome
 from .stage import open_stage
 from .walking import obj, objects

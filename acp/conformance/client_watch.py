@@ -185,7 +185,7 @@ class ClientWatch:
         return asked if method == "initialize" and asked in (1, 2) else self.version
 
     def _in_order(self, method: str) -> Iterator[Fault]:
-        requests = [name for name in self._said if name[0] not in "$_" and name != "session/cancel"]
+        requests = [name for name in self._said if not name.startswith(("$", "_")) and name != "session/cancel"]
         if method != "initialize" and not method.startswith("_") and not self._initialized:
             yield "wire.first", f"{method} comes before initialize was answered"
         elif method == "initialize" and requests and (self.version == 1 or set(requests) != {"initialize"}):
@@ -214,7 +214,7 @@ class ClientWatch:
             elif kind not in VALUES["prompt"][1] and not kind.startswith("_"):
                 yield "wire.values", f"the content type {kind!r}"
         yield from self._place(able, params)
-        if method == "session/set_mode" and session in self.with_options:
+        if method == "session/set_mode" and str(session) in self.with_options:
             yield "wire.modes", "session/set_mode in a session that has options"
         if method in ("tool_call/cancel", "terminal/cancel"):
             id = params.get("toolCallId", params.get("terminalId"))

@@ -134,7 +134,7 @@ def explore(
     argv: Sequence[str],
     *,
     version: int = 1,
-    examples: int = 50,
+    examples: int = 100,
     seconds: float = 120.0,
     timeout: float = 10.0,
     seed: int = 0,
@@ -177,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     split = arguments.index("--") if "--" in arguments else len(arguments)
     parser = argparse.ArgumentParser(prog="acp check explore", description=__doc__)
     parser.add_argument("--protocol", type=int, choices=[1, 2], default=1)
-    parser.add_argument("--examples", type=int, default=50, help="conversations, each with a fresh agent")
+    parser.add_argument("--examples", type=int, default=100, help="conversations, each with a fresh agent")
     parser.add_argument("--seconds", type=float, default=120.0, help="for all of it, shrinking included")
     parser.add_argument("--timeout", type=float, default=10.0, help="seconds for each wait")
     parser.add_argument("--seed", type=int, default=0)

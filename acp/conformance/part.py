@@ -11,6 +11,7 @@ from typing import NoReturn
 import anyio
 
 from ..transports import Oversize
+from .agents import AGENT, BARE
 from .client_watch import ClientWatch
 from .conversation import CheckFailed
 from .patterns import Variables
@@ -19,27 +20,7 @@ from .stage import Player, Wire
 from .walking import Json, Object, key, obj, there
 
 Message = Object
-AGENT = {"name": "acp-check", "version": "1"}
 ALIVE = "_check/alive"
-BARE: dict[int, Object] = {1: {}, 2: {"session": {}}}
-"""What an agent announces that can do nothing more than it has to."""
-RICH: dict[int, Object] = {
-    1: {
-        "loadSession": True,
-        "promptCapabilities": {"image": True, "audio": True, "embeddedContext": True},
-        "mcpCapabilities": {"http": True, "sse": True},
-        "sessionCapabilities": {name: {} for name in ("list", "delete", "resume", "close", "additionalDirectories")},
-        "auth": {"logout": {}},
-    },
-    2: {
-        "session": {
-            "prompt": {"image": {}, "audio": {}, "embeddedContext": {}},
-            "mcp": {"stdio": {}, "http": {}},
-            "delete": {},
-            "additionalDirectories": {},
-        }
-    },
-}
 EMPTY = {f"session/{name}" for name in ("close", "delete", "set_mode")} | {
     *("authenticate", "logout", "auth/login", "auth/logout")
 }
@@ -167,7 +148,7 @@ class Part:
                 text = await self.wire.receive()
             except anyio.EndOfStream:
                 self.gone = True
-                raise Gone(f"the client has gone; {self.epitaph()}") from None
+                raise Gone(f"the client has closed the agent's stdin; {self.epitaph()}") from None
             if isinstance(text, Oversize):
                 raise CheckFailed(str(text))
             shown = text if len(text) < 10_000 else text[:1000] + f" … {len(text)} bytes".encode()

@@ -206,7 +206,9 @@ class Player:
             os.killpg(self._process.process.pid, signal.SIGINT)
 
     def epitaph(self) -> str:
-        return self._process.epitaph() or "it still runs"
+        """How the client ended, or that it did not; and its last words."""
+        words = self._process.epitaph()
+        return words if self.returncode is not None else "; ".join(filter(None, ["it still runs", words]))
 
 
 @asynccontextmanager
