@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     run = functools.partial(check_client, command, settings, only=options.only, tell=_tell)
     if options.serve:
-        run = functools.partial(serve, options.serve, settings, print, tell=_tell)
+        run = functools.partial(serve, options.serve, settings, functools.partial(print, flush=True), tell=_tell)
     try:
         outcomes = anyio.run(run)
     except (ValueError, OSError) as error:

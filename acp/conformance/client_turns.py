@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import anyio
 
+from .conversation import CheckFailed
 from .part import ALIVE, Gone, Part, Skipped
 from .walking import Json, key, obj
 
@@ -111,6 +112,10 @@ async def _cancelled(part: Part) -> None:
             await part.until(lambda m: part.cancelled, "session/cancel")
     except Gone:
         raise Skipped("the client ends when it is interrupted, without session/cancel") from None
+    except CheckFailed:
+        if part.player:
+            raise
+        raise Skipped("nobody cancelled the turn") from None
 
 
 async def cancels(part: Part) -> None:
