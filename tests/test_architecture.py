@@ -22,7 +22,7 @@ WAITING = {"anyio", "asyncio", "trio", "socket", "subprocess", "threading", "tim
 FOREIGN = {
     "jsonrpcserver": ("acp/dispatch.py",),
     "websockets": ("acp/transports/websocket.py", "acp/transports/websocket_opening.py"),
-    "hypothesis": ("acp/conformance/strategies.py",),
+    "hypothesis": ("acp/conformance/strategies.py", "acp/conformance/explore.py"),
     "torch": ("laguna_backend/",),
     "safetensors": ("laguna_backend/weights.py",),
     "tokenizers": ("laguna_backend/",),

@@ -1,9 +1,14 @@
-"""`acp check agent [OPTION]... -- COMMAND`: judge an agent by the protocol."""
+"""`acp check agent [OPTION]... -- COMMAND`: judge an agent by the protocol.
+
+`acp check client` judges a client, `acp check explore` looks for conversations that an agent does not bear, and
+`acp check replay` plays one again.
+"""
 
 from __future__ import annotations
 
 import argparse
 import functools
+import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +18,15 @@ import anyio
 from .reports import as_html, as_json, as_junit, line, summary
 from .run import CANCEL_PROMPT, Outcome, Settings, check_agent
 
+OTHERS = {"client": ".client_command", "replay": ".replay", "explore": ".explore"}
+"""What else is checked, and by which module: it is imported when it is asked for."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0 if conformant, 1 if not, 2 if the command line makes no sense."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in OTHERS:
+        return importlib.import_module(OTHERS[arguments[0]], __package__).main(arguments[1:])
     split = arguments.index("--") if "--" in arguments else len(arguments)
     options, command = _parser().parse_args(arguments[:split]), arguments[split + 1 :]
     if not command:

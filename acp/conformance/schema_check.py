@@ -58,3 +58,31 @@ def unknown_members(version: int, method: str, kind: str, value: Json) -> list[s
     if any(word in definition for word in ("anyOf", "oneOf", "allOf")):
         return []  # its members depend on the arm
     return sorted(set(value) - set(definition.get("properties", {})))  # pyright: ignore[reportUnknownArgumentType]
+
+
+def side(version: int, method: str, kind: str) -> str | None:
+    """Who implements a defined message: agent, client, proxy or protocol (both)."""
+    entry = _names(version).get((method, kind))
+    return entry[1] if entry else None
+
+
+@functools.cache
+def needs(version: int) -> dict[str, str | None]:
+    """Method → the capability that has to be announced for it, where there is one."""
+    return json.loads((SPEC / f"v{version}" / "needs.json").read_text(encoding="utf-8"))
+
+
+def names_below(version: int, name: str, value: Json, at: str = "$") -> list[str]:
+    """Members of a value that its definition does not name, through the objects that it refers to; `_meta` is free."""
+    document = _document(version)["$defs"]
+    found: list[str] = []
+    known_here: dict[str, Any] = document[name].get("properties", {})
+    for key, item in value.items() if isinstance(value, dict) else ():  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+        if key not in known_here:
+            found.append(f"{at}.{key}")
+        elif key != "_meta":
+            arms = [known_here[key], *known_here[key].get("anyOf", []), *known_here[key].get("allOf", [])]
+            for arm in arms:
+                if "$ref" in arm:
+                    found += names_below(version, arm["$ref"].rpartition("/")[2], item, f"{at}.{key}")
+    return found

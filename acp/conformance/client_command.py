@@ -1,0 +1,90 @@
+"""`acp check client [OPTION]... -- COMMAND`: judge a client by the protocol.
+
+COMMAND starts the client and has it prompt once. In it, {agent} stands for the command line of the agent that the
+checker plays, as one word ({agent:words}: as words of their own), and {cwd} for the directory the client is started in.
+
+`acp check client --serve SOCKET` waits for an editor instead: give it the agent's command line that is printed, and
+talk to the agent. A prompt that names a check plays it, `all` plays all; the verdict comes when the editor ends it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+
+from .client_run import ClientSettings, check_client
+from .client_serve import serve
+from .reports import as_html, as_json, as_junit, line, summary
+from .run import Outcome
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0 if conformant, 1 if not, 2 if the command line makes no sense."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    options, command = _parser().parse_args(arguments[:split]), arguments[split + 1 :]
+    if bool(command) == bool(options.serve):
+        return _wrong("give the client's command after --, or --serve SOCKET")
+    if wrong := [pair for pair in options.env if "=" not in pair]:
+        return _wrong(f"--env takes NAME=VALUE, not {wrong[0]!r}")
+    settings = ClientSettings(
+        version=options.protocol,
+        timeout=options.timeout,
+        linger=options.linger,
+        cwd=options.cwd,
+        env=dict(pair.split("=", 1) for pair in options.env),
+        says=options.says,
+        turn=options.turn,
+        interrupt=not options.no_interrupt,
+        jobs=options.jobs,
+    )
+    run = functools.partial(check_client, command, settings, only=options.only, tell=_tell)
+    if options.serve:
+        run = functools.partial(serve, options.serve, settings, functools.partial(print, flush=True), tell=_tell)
+    try:
+        outcomes = anyio.run(run)
+    except (ValueError, OSError) as error:
+        return _wrong(str(error))
+    for name, text in (
+        (options.json, lambda: as_json(outcomes, settings.version)),
+        (options.junit, lambda: as_junit(outcomes)),
+        (options.html, lambda: as_html(outcomes, settings.version)),
+    ):
+        if name:
+            Path(name).write_text(text(), encoding="utf-8")
+    print(summary(outcomes))
+    return 0 if summary(outcomes).startswith("CONFORMANT") else 1
+
+
+def _tell(outcome: Outcome) -> None:
+    print(line(outcome), flush=True)
+
+
+def _wrong(words: str) -> int:
+    print(f"acp check client: {words}", file=sys.stderr)
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="acp check client", description=__doc__, formatter_class=raw)
+    parser.add_argument("--protocol", type=int, choices=[1, 2], default=1)
+    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--junit", metavar="FILE")
+    parser.add_argument("--html", metavar="FILE")
+    parser.add_argument("--timeout", type=float, default=10.0, help="seconds for each wait")
+    parser.add_argument("--linger", type=float, default=1.0, help="seconds that a client is heard after its turn")
+    parser.add_argument("--cwd", metavar="DIR", help="where to start the client (default: a new directory each time)")
+    parser.add_argument("--env", metavar="NAME=VALUE", action="append", default=[])
+    parser.add_argument("--says", metavar="TEXT", help="what is written to the client's stdin, which is left open then")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="clients that run at once")
+    parser.add_argument("--turn", type=int, default=1, metavar="N", help="the checks are about the client's Nth prompt")
+    parser.add_argument("--no-interrupt", action="store_true", help="it cancels by itself, without SIGINT")
+    parser.add_argument("--only", metavar="CHECK", action="append", default=[], help="this check alone; repeatable")
+    parser.add_argument("--serve", metavar="SOCKET", help="wait for an editor")
+    return parser

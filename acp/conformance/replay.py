@@ -1,0 +1,102 @@
+"""`acp check replay CASE.json [OPTION]... -- COMMAND`: hold one scripted conversation, and show it.
+
+A case file is a case of `spec/cases`, or a list of them; `acp check explore` writes one. Besides what the case expects,
+an agent has to keep what is watched in every conversation, and to live at its end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from ..transports.child import spawn_agent
+from .cases import Case, read_case
+from .client_checks import ClientCheck
+from .client_run import ClientSettings, Faults, run_check
+from .conversation import CheckFailed, Conversation
+from .run import CANCEL_PROMPT
+from .watch import WATCHED
+
+Transcript = tuple[tuple[str, str], ...]
+
+
+async def play(case: Case, argv: Sequence[str], version: int, timeout: float) -> tuple[str, Transcript]:
+    """What an agent does wrong in a case, or nothing; and all that was said. Takes at most thrice the timeout."""
+    cwd = tempfile.mkdtemp(prefix="acp-check-")
+    talk: Conversation | None = None
+    words = f"the watchdog ended it after {3 * timeout:g} s"
+    try:
+        with anyio.move_on_after(3 * timeout):
+            async with spawn_agent(argv, cwd=cwd, env=os.environ, patience=0.5) as transport:
+                talk = Conversation(transport, version, cwd, timeout, CANCEL_PROMPT)
+                await _converse(case, talk)
+                words = ""
+    except (CheckFailed, OSError, KeyError, TypeError) as error:
+        words = str(error) if isinstance(error, CheckFailed | OSError) else f"an answer is shaped wrong: {error!r}"
+    finally:
+        shutil.rmtree(cwd, ignore_errors=True)
+    if talk is not None and not words:
+        words = next((fault for id, fault in talk.watch.faults if WATCHED[id][0] == "mandatory"), "")
+    return words, tuple(talk.transcript) if talk else ()
+
+
+async def _converse(case: Case, talk: Conversation) -> None:
+    if case.open != "nothing":
+        await talk.initialize()
+    if case.open == "session":
+        await talk.session()
+    await case.play(talk)
+    if case.open != "nothing":
+        await talk.answer(await talk.ask("_check/alive", {}))
+
+
+async def play_client(case: Case, argv: Sequence[str], version: int, timeout: float) -> tuple[str, Transcript]:
+    """What a client does wrong in a case, or nothing; and all that was said."""
+    check = ClientCheck(case.id, case.description, case.requirements, case.tier, open=case.open, part=case.play)
+    faults: Faults = {}
+    outcome = await run_check(argv, ClientSettings(version=version, timeout=timeout), check, faults)
+    words = outcome.words if outcome.verdict == "fail" else ""
+    return words or next((fault for fault, _ in faults.values()), ""), outcome.transcript
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0 if all went well, 1 if not, 2 if the command line makes no sense."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = argparse.ArgumentParser(prog="acp check replay", description=__doc__)
+    parser.add_argument("case", metavar="CASE.json", type=Path)
+    parser.add_argument("--protocol", type=int, choices=[1, 2], help="default: the case's first")
+    parser.add_argument("--timeout", type=float, default=10.0, help="seconds for each wait")
+    options, command = parser.parse_args(arguments[:split]), arguments[split + 1 :]
+    if not command:
+        print("acp check replay: give a command after --", file=sys.stderr)
+        return 2
+    try:
+        rows: Any = json.loads(options.case.read_text(encoding="utf-8"))
+        cases = [read_case(row) for row in (rows if isinstance(rows, list) else [rows])]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    except (OSError, ValueError, TypeError) as error:
+        print(f"acp check replay: {options.case}: {error}", file=sys.stderr)
+        return 2
+    failed = False
+    for case in cases:
+        run = play if case.side == "agent" else play_client
+        version = options.protocol or case.protocol[0]
+        words, transcript = anyio.run(functools.partial(run, case, command, version, options.timeout))
+        print(shown(transcript))
+        print(f"{'fail' if words else 'pass'} {case.id}: {words or case.description}")
+        failed |= bool(words)
+    return 1 if failed else 0
+
+
+def shown(transcript: Transcript) -> str:
+    return "\n".join(f"{'→' if who == 'client' else '←'} {text}" for who, text in transcript)

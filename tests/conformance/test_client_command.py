@@ -1,0 +1,110 @@
+"""`acp check client` judges our own client, in all its forms, and editors that come to it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from acp.conformance.__main__ import main
+from acp.conformance.client_run import ClientSettings, check_client
+from acp.conformance.client_serve import serve
+from acp.conformance.run import Outcome
+
+HERE = Path(__file__).parent
+DOUBLE = [sys.executable, "-S", "-E", str(HERE / "doubles" / "client.py")]
+OURS = [sys.executable, str(HERE / "our_client.py")]
+EXEC = [sys.executable, "-m", "acp_client", "--agent", "{agent}", "--cwd", "{cwd}"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", [1, 2])
+def test_our_client_conforms(version: int, capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["client", "--protocol", str(version), "--jobs", "2", "--", *OURS, str(version), "{agent:words}"])
+    said = capsys.readouterr().out
+    assert status == 0, said
+    skipped = [line.split()[2] for line in said.splitlines() if line.startswith("skip")]
+    assert set(skipped) <= {"fs.no-read", "fs.no-write", "terminal.none", "elicit.none"}
+    assert " 0 failed" in said
+
+
+@pytest.mark.parametrize("allow", ["ask", "all"])
+def test_our_command_bears_what_an_agent_does_to_it(allow: str) -> None:
+    only = ["turn.tour", "turn.error", "permission.answered", "cancel.permission", "cancel.late", "end.dies"]
+    command = [*EXEC, "--allow", allow, "hello"]
+
+    async def run() -> list[Outcome]:
+        return await check_client(command, ClientSettings(jobs=2), only=only)
+
+    outcomes = anyio.run(run)
+    assert [(o.check.id, o.words) for o in outcomes if o.verdict == "fail"] == []
+    assert [o.check.id for o in outcomes] == only
+
+
+def test_a_failure_is_told_in_every_form(tmp_path: Path) -> None:
+    report, page = tmp_path / "a.json", tmp_path / "a.html"
+    only = ["--only", "rpc.ids", "--only", "turn.tour"]
+    files = ["--json", str(report), "--html", str(page)]
+    assert main(["client", *only, *files, "--timeout", "2", "--", *DOUBLE, "1", "number-ids", "{agent:words}"]) == 1
+    rows = {row["id"]: row for row in json.loads(report.read_text())["checks"]}
+    assert (rows["rpc.ids"]["verdict"], rows["turn.tour"]["verdict"]) == ("fail", "pass")
+    assert '"17"' in str(rows["rpc.ids"]["transcript"])
+    assert "NOT CONFORMANT" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ([sys.executable, "-c", "raise SystemExit('no such option') # {agent}"], "no such option"),
+        (["/no/such/client", "{agent}"], "/no/such/client"),
+        ([sys.executable, "-c", "import time; time.sleep(60) # {agent}"], "did not start the agent"),
+    ],
+)
+def test_a_client_that_starts_no_agent_fails(
+    command: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["client", "--only", "turn.tour", "--timeout", "0.5", "--", *command]) == 1
+    assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--serve", "s", "--", "a"], ["--", "a"], ["--env", "X", "--", "a", "{agent}"]]
+)
+def test_a_command_line_without_sense_is_told_apart(arguments: list[str]) -> None:
+    assert main(["client", *arguments]) == 2
+
+
+def test_a_client_of_version_1_does_not_conform_to_version_2(capsys: pytest.CaptureFixture[str]) -> None:
+    command = [*DOUBLE, "1", "", "{agent:words}"]
+    assert main(["client", "--protocol", "2", "--only", "turn.tour", "--timeout", "2", "--", *command]) == 1
+    assert "asks for version 1 of the protocol" in capsys.readouterr().out
+
+
+def test_an_editor_that_comes_by_itself_is_judged(tmp_path: Path) -> None:
+    said: list[str] = []
+    editor = [*DOUBLE, "1", "says rpc.ids, update.kinds fs.read wire.meta"]
+
+    async def run() -> list[Outcome]:
+        found: list[Outcome] = []
+
+        async def come(words: str) -> None:
+            said.append(words)
+            await anyio.run_process([*editor, *shlex.split(words.partition(": ")[2])], check=True)
+
+        async with anyio.create_task_group() as group:
+
+            def say(words: str) -> None:
+                group.start_soon(come, words)
+
+            found += await serve(tmp_path / "agent", ClientSettings(timeout=5), say)
+        return found
+
+    outcomes = anyio.run(run)
+    played = [o.check.id for o in outcomes if not o.check.id.startswith("wire.")]
+    assert (len(said), sorted(played)) == (1, ["fs.read", "rpc.ids", "update.kinds"])
+    assert [o.check.id for o in outcomes if o.verdict != "pass"] == []
+    assert not (tmp_path / "agent").exists()
