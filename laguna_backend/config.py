@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .fields import ConfigError, Fields, is_integer, shown
+from .formats.scheme import Quantization, read_quantization
 
 __all__ = ["ConfigError", "LagunaConfig", "LayerConfig", "Rope", "read_json"]
 
@@ -74,6 +75,7 @@ class LagunaConfig:
     eos: tuple[int, ...]
     dtype: str
     per_element_gate: bool
+    quantization: Quantization | None = None
 
     @classmethod
     def from_directory(cls, directory: Path | str) -> LagunaConfig:
@@ -147,6 +149,7 @@ class _Reader(Fields):
             eos=self.eos(),
             dtype=self.text("dtype", self.text("torch_dtype", "bfloat16")),
             per_element_gate=self.per_element_gate(),
+            quantization=read_quantization(self.raw),
         )
 
     def refuse_what_no_release_has(self) -> None:

@@ -1,39 +1,28 @@
 """Checkpoints: safetensors in the released layout, to and from `Weights`.
 
 The released files hold one tensor for each expert's projection; transformers renames some tensors and fuses the
-experts. `load_weights` takes either spelling, maps every file instead of reading it, converts tensor by tensor, and
-insists that each parameter is assigned once and each tensor is used. `save_checkpoint` writes the released spelling.
+experts. `load_weights` takes either spelling and any released number format (`source`, `formats`), reads tensor by
+tensor straight into the memory where it stays, so that the peak is hardly more than the model, and insists that each
+parameter is assigned once and each tensor is used. `save_checkpoint` writes the released spelling.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from .config import LagunaConfig, LayerConfig
 from .model import Dense, Layer, Sparse, Weights
+from .shards import SINGLE, CheckpointError, shards
+from .source import ShardSource, Source
 
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
-SPELLINGS = (
-    (re.compile(r"^language_model\."), ""),
-    (re.compile(r"\.mlp\.shared_experts\."), ".mlp.shared_expert."),
-    (re.compile(r"\.mlp\.gate\.e_score_correction_bias$"), ".mlp.experts.e_score_correction_bias"),
-)
-
-
-class CheckpointError(ValueError):
-    """The checkpoint cannot be loaded. The message names the file or the tensor."""
+__all__ = ["CheckpointError", "Loaded", "load_weights", "released", "save_checkpoint", "shards"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +48,8 @@ def load_weights(
     """Read a checkpoint directory. Raises CheckpointError: a shard missing or cut short, a tensor missing, left over,
     of the wrong shape or type, or holding NaN or infinity."""
     with ExitStack() as files:
-        source = _Source(Path(directory), files, torch.device(device), dtype, progress)
+        stored = ShardSource(Path(directory), files, config.quantization)
+        source = _Taker(stored, torch.device(device), dtype, progress)
         weights = Weights(
             embed=source.take("model.embed_tokens.weight", config.vocab_size, config.hidden_size),
             layers=[_layer(source, config, index, spec) for index, spec in enumerate(config.layers)],
@@ -71,109 +61,58 @@ def load_weights(
     return Loaded(weights, scales)
 
 
-class _Source:
-    """The tensors of a checkpoint by released name; remembers which were taken."""
+class _Taker:
+    """Takes tensors from a source into the memory where they will stay, and checks them there."""
 
-    def __init__(
-        self, folder: Path, files: ExitStack, device: torch.device, dtype: torch.dtype, progress: Progress | None
-    ) -> None:
-        self.device, self.dtype, self.progress = device, dtype, progress
-        self.handles: dict[str, tuple[Any, str]] = {}
-        for path in shards(folder):
-            handle = _open(path, files)
-            for name in handle.keys():  # noqa: SIM118 - a handle, not a mapping
-                released = name
-                for pattern, replacement in SPELLINGS:
-                    released = pattern.sub(replacement, released)
-                if released in self.handles:
-                    raise CheckpointError(f"{name} is in {folder} twice")
-                self.handles[released] = (handle, name)
-        self.total = len(self.handles)
-        self.left = set(self.handles)
+    def __init__(self, source: Source, device: torch.device, dtype: torch.dtype, progress: Progress | None) -> None:
+        self.source, self.device, self.dtype, self.progress = source, device, dtype, progress
 
     def __contains__(self, name: str) -> bool:
-        return name in self.handles
+        return name in self.source
 
-    def raw(self, name: str) -> Tensor:
-        if name not in self.handles:
-            raise CheckpointError(f"the checkpoint has no tensor {name}")
-        handle, spelled = self.handles[name]
-        try:
-            tensor: Tensor = handle.get_tensor(spelled)
-        except (SafetensorError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"cannot read tensor {spelled}: {error}") from error
-        self.left.discard(name)
-        if self.progress:
-            self.progress(self.total - len(self.left), self.total)
-        return tensor
+    def empty(self, *shape: int) -> Tensor:
+        return torch.empty(shape, dtype=self.dtype, device=self.device)
 
     def take(self, name: str, *shape: int) -> Tensor:
         """The tensor on its device in its dtype. Shape and finiteness are checked."""
-        tensor = self.raw(name)
-        if tuple(tensor.shape) != shape:
-            raise CheckpointError(f"{name} is {list(tensor.shape)}, the configuration asks for {list(shape)}")
-        if not tensor.is_floating_point() or tensor.element_size() < 2:
-            raise CheckpointError(f"{name} is {tensor.dtype}: quantised checkpoints are not supported yet")
-        tensor = tensor.to(self.device, self.dtype)
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{name} holds NaN or infinity")
-        return tensor
+        return self.fill(name, self.empty(*shape))
 
-    def take_any(self, name: str, shapes: list[tuple[int, ...]]) -> Tensor:
-        """The tensor, which may have any of several shapes."""
-        found = tuple(self.raw(name).shape)
-        return self.take(name, *(found if found in shapes else shapes[0]))
+    def fill(self, name: str, out: Tensor) -> Tensor:
+        """The same into memory that is there already."""
+        if name not in self.source:
+            raise CheckpointError(f"the checkpoint has no tensor {name}")
+        self.source.read(name, out)
+        if out.numel() and not all(torch.isfinite(end) for end in torch.aminmax(out)):  # one pass, no copy
+            raise CheckpointError(f"{self.source.where(name)} holds NaN or infinity")
+        if self.progress:
+            self.progress(self.source.total - len(self.source.left()), self.source.total)
+        return out
 
     def cache_scales(self, layers: int) -> dict[tuple[int, str], float]:
         names = {(i, part): f"model.layers.{i}.self_attn.{part}_scale" for i in range(layers) for part in "kv"}
-        return {key: self.scale(name) for key, name in names.items() if name in self}
-
-    def scale(self, name: str) -> float:
-        tensor = self.raw(name).float()
-        if tensor.numel() != 1 or not 0 < float(tensor.reshape(())) < float("inf"):
-            raise CheckpointError(f"{name} is {tensor.flatten()[:3].tolist()}, not one positive number")
-        return float(tensor.reshape(()))
+        found = {key: self.source.scale(name) for key, name in names.items() if name in self.source}
+        if self.progress:
+            self.progress(self.source.total - len(self.source.left()), self.source.total)
+        return found
 
     def finish(self) -> None:
-        if self.left:
-            some = ", ".join(sorted(self.left)[:5])
-            raise CheckpointError(f"{len(self.left)} tensors have no place in this model, such as {some}")
+        left = self.source.left()
+        if left:
+            some = ", ".join(self.source.where(name) for name in sorted(left)[:5])
+            raise CheckpointError(f"{len(left)} tensors have no place in this model, such as {some}")
 
 
-def shards(folder: Path) -> list[Path]:
-    """The files of a checkpoint, from its index where it has one. Raises CheckpointError when one is missing."""
-    index = folder / INDEX
-    if not index.exists():
-        if (folder / SINGLE).exists():
-            return [folder / SINGLE]
-        raise CheckpointError(f"{folder} holds neither {SINGLE} nor {INDEX}")
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{index} is not a checkpoint's index: {error}") from error
-    for name in names:
-        if Path(name).name != name or not (folder / name).exists():
-            raise CheckpointError(f"shard {name} is missing from {folder}")
-    return [folder / name for name in names]
-
-
-def _open(path: Path, files: ExitStack) -> Any:
-    try:
-        return files.enter_context(safe_open(path, framework="pt", device="cpu"))
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path.name} is not a whole safetensors file: {error}") from error
-
-
-def _layer(source: _Source, config: LagunaConfig, index: int, spec: LayerConfig) -> Layer:
+def _layer(source: _Taker, config: LagunaConfig, index: int, spec: LayerConfig) -> Layer:
     at, hidden, dim = f"model.layers.{index}", config.hidden_size, config.head_dim
     heads, kv = spec.heads * dim, config.kv_heads * dim
+    gate = f"{at}.self_attn.g_proj.weight"
     return Layer(
         attention_norm=source.take(f"{at}.input_layernorm.weight", hidden),
         q=source.take(f"{at}.self_attn.q_proj.weight", heads, hidden),
         k=source.take(f"{at}.self_attn.k_proj.weight", kv, hidden),
         v=source.take(f"{at}.self_attn.v_proj.weight", kv, hidden),
         # What `gating` declares is not to be trusted; the tensor's own shape is.
-        gate=source.take_any(f"{at}.self_attn.g_proj.weight", [(spec.heads, hidden), (heads, hidden)]),
+        gate=source.take(gate, heads if gate in source and source.source.rows(gate) == heads else spec.heads, hidden),
         out=source.take(f"{at}.self_attn.o_proj.weight", hidden, heads),
         q_norm=source.take(f"{at}.self_attn.q_norm.weight", dim),
         k_norm=source.take(f"{at}.self_attn.k_norm.weight", dim),
@@ -182,31 +121,30 @@ def _layer(source: _Source, config: LagunaConfig, index: int, spec: LayerConfig)
     )
 
 
-def _dense(source: _Source, config: LagunaConfig, at: str) -> Dense:
+def _dense(source: _Taker, config: LagunaConfig, at: str) -> Dense:
     return Dense(*_projections(source, at, config.hidden_size, config.intermediate_size))
 
 
-def _projections(source: _Source, at: str, hidden: int, inner: int) -> tuple[Tensor, Tensor]:
+def _projections(source: _Taker, at: str, hidden: int, inner: int) -> tuple[Tensor, Tensor]:
     """gate_up [2I, H] and down [H, I] of one feed-forward."""
-    gate_up = torch.empty(2 * inner, hidden, dtype=source.dtype, device=source.device)
-    gate_up[:inner] = source.take(f"{at}.gate_proj.weight", inner, hidden)
-    gate_up[inner:] = source.take(f"{at}.up_proj.weight", inner, hidden)
+    gate_up = source.empty(2 * inner, hidden)
+    source.fill(f"{at}.gate_proj.weight", gate_up[:inner])
+    source.fill(f"{at}.up_proj.weight", gate_up[inner:])
     return gate_up, source.take(f"{at}.down_proj.weight", hidden, inner)
 
 
-def _sparse(source: _Source, config: LagunaConfig, at: str) -> Sparse:
+def _sparse(source: _Taker, config: LagunaConfig, at: str) -> Sparse:
     experts, inner, hidden = config.experts, config.expert_size, config.hidden_size
     if f"{at}.experts.gate_up_proj" in source:
         gate_up = source.take(f"{at}.experts.gate_up_proj", experts, 2 * inner, hidden)
         down = source.take(f"{at}.experts.down_proj", experts, hidden, inner)
     else:
-        gate_up = torch.empty(experts, 2 * inner, hidden, dtype=source.dtype, device=source.device)
-        down = torch.empty(experts, hidden, inner, dtype=source.dtype, device=source.device)
+        gate_up, down = source.empty(experts, 2 * inner, hidden), source.empty(experts, hidden, inner)
         for expert in range(experts):
             name = f"{at}.experts.{expert}"
-            gate_up[expert, :inner] = source.take(f"{name}.gate_proj.weight", inner, hidden)
-            gate_up[expert, inner:] = source.take(f"{name}.up_proj.weight", inner, hidden)
-            down[expert] = source.take(f"{name}.down_proj.weight", hidden, inner)
+            source.fill(f"{name}.gate_proj.weight", gate_up[expert, :inner])
+            source.fill(f"{name}.up_proj.weight", gate_up[expert, inner:])
+            source.fill(f"{name}.down_proj.weight", down[expert])
     shared_gate_up, shared_down = _projections(source, f"{at}.shared_expert", hidden, config.shared_expert_size)
     return Sparse(
         router=source.take(f"{at}.gate.weight", experts, hidden),
