@@ -13,11 +13,12 @@ from .chat import Chat
 from .config import ConfigError, LagunaConfig, read_json
 from .device import place, spread
 from .engine import Engine
+from .formats.gguf_file import gguf_files, gguf_texts
 from .model import Laguna
 from .sampler import Rule
 from .speaker import LagunaSpeaker
 from .template import ChatTemplate, TemplateFailure
-from .tokenizer import TokenBytes, load_tokenizer
+from .tokenizer import TokenBytes, gguf_tokenizer, load_tokenizer
 from .weights import CheckpointError, load_weights
 
 COMPACT_BELOW = 16_384  # tokens of context: less than this is no place for a long system prompt
@@ -30,8 +31,7 @@ def load(directory: Path, *, device: str | None = None, storage: Storage | None 
         raise ModelError(f"there is no checkpoint directory {directory}")
     try:
         config = LagunaConfig.from_directory(directory)
-        tokenizer = load_tokenizer(directory / "tokenizer.json")
-        template = ChatTemplate.from_directory(directory)
+        tokenizer, template = tokenizer_and_template(directory)
         rule = default_rule(directory)
         placement = place(device, parameters=parameters(config))
         spread(placement, parameters(config))
@@ -48,6 +48,21 @@ def load(directory: Path, *, device: str | None = None, storage: Storage | None 
     engine = Engine(Laguna(config, loaded.weights), storage=kept, scales=loaded.cache_scales)
     info = describe(directory, config, tokenizer)
     return LagunaSpeaker(info, engine, Chat(template, tokenizer), TokenBytes(tokenizer), rule)
+
+
+def tokenizer_and_template(directory: Path) -> tuple[Tokenizer, ChatTemplate]:
+    """From `tokenizer.json` and `chat_template.jinja`, and where one is missing from a GGUF file that has it.
+
+    Raises ValueError or TemplateFailure.
+    """
+    paths = [directory / "tokenizer.json", directory / "chat_template.jinja"]
+    files = [] if all(path.exists() for path in paths) else gguf_files(directory)
+    fields = gguf_texts(files[0]) if files else {}
+    written = fields.get("tokenizer.chat_template")
+    return (
+        gguf_tokenizer(fields) if fields and not paths[0].exists() else load_tokenizer(paths[0]),
+        ChatTemplate(written) if written and not paths[1].exists() else ChatTemplate.from_directory(directory),
+    )
 
 
 def describe(directory: Path, config: LagunaConfig, tokenizer: Tokenizer) -> ModelInfo:

@@ -18,8 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .config import LagunaConfig, LayerConfig
+from .formats.gguf_file import GgufSource, gguf_files
 from .model import Dense, Layer, Sparse, Weights
-from .shards import SINGLE, CheckpointError, shards
+from .shards import INDEX, SINGLE, CheckpointError, shards
 from .source import ShardSource, Source
 
 __all__ = ["CheckpointError", "Loaded", "load_weights", "released", "save_checkpoint", "shards"]
@@ -48,8 +49,7 @@ def load_weights(
     """Read a checkpoint directory. Raises CheckpointError: a shard missing or cut short, a tensor missing, left over,
     of the wrong shape or type, or holding NaN or infinity."""
     with ExitStack() as files:
-        stored = ShardSource(Path(directory), files, config.quantization)
-        source = _Taker(stored, torch.device(device), dtype, progress)
+        source = _Taker(open_source(Path(directory), files, config), torch.device(device), dtype, progress)
         weights = Weights(
             embed=source.take("model.embed_tokens.weight", config.vocab_size, config.hidden_size),
             layers=[_layer(source, config, index, spec) for index, spec in enumerate(config.layers)],
@@ -59,6 +59,13 @@ def load_weights(
         scales = source.cache_scales(len(config.layers))
         source.finish()
     return Loaded(weights, scales)
+
+
+def open_source(folder: Path, files: ExitStack, config: LagunaConfig) -> Source:
+    """The tensors of a directory: safetensors where there are any, else GGUF. Raises CheckpointError."""
+    plain = (folder / SINGLE).exists() or (folder / INDEX).exists()
+    paths = [] if plain else gguf_files(folder)
+    return GgufSource(paths, files) if paths else ShardSource(folder, files, config.quantization)
 
 
 class _Taker:
