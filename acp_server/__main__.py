@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     try:
-        model = NamedBackend(options.backend, options.model, device=options.device)
+        chosen = _options(options.backend_option)
+        model = NamedBackend(options.backend, options.model, device=options.device, options=chosen)
     except ValueError as error:
         parser.error(str(error))
     try:
@@ -59,6 +60,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", metavar="DIR", help="checkpoint directory (default: the embedded model)")
     parser.add_argument("--device", metavar="D", help="cuda, mps or cpu (default: the best there is)")
     parser.add_argument(
+        "--backend-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the backend's own, such as weights=int8; may be repeated",
+    )
+    parser.add_argument(
         "--allow", choices=POLICIES, default="ask", help="what goes without asking (default: %(default)s)"
     )
     parser.add_argument(
@@ -74,6 +82,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--log-file", metavar="F", help="append the log to a file instead of stderr")
     parser.add_argument("--verbose", action="store_true", help="log more")
     return parser
+
+
+def _options(given: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE texts by name. Raises ValueError."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier() or name in found:
+            raise ValueError(f"--backend-option {text!r} is not NAME=VALUE, or comes twice")
+        found[name] = value
+    return found
 
 
 def _log_to(path: str | None, verbose: bool) -> None:

@@ -17,14 +17,18 @@ class Placement:
     dtype: torch.dtype
 
 
-def place(device: str | None = None, dtype: str | None = None, *, parameters: int = 0) -> Placement:
+def place(
+    device: str | None = None, dtype: str | None = None, *, parameters: int = 0, packed: bool = False
+) -> Placement:
     """The device asked for, or the best there is (CUDA, MPS, CPU), and the dtype asked for, or the one that suits it.
 
     Never float16: Laguna's late experts exceed its range. Accelerators take bfloat16. A CPU takes bfloat16 for a model
     whose float32 weights would pass two GiB, where memory decides, and float32 below that, where bfloat16 only rounds.
+    `packed` weights (INT8, INT4) are for a CPU, whose kernels for them want bfloat16.
     Raises ConfigError for a device that is not there or a dtype that is not supported.
     """
-    name = device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    name = device or ("cpu" if packed else best)
     kind, _, index = name.partition(":")
     available = {
         "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
@@ -39,6 +43,10 @@ def place(device: str | None = None, dtype: str | None = None, *, parameters: in
         raise ConfigError(f"device {name!r} is not there: this machine has {available[kind]} of {kind}")
     if dtype is not None and dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r} is not supported; supported are {', '.join(DTYPES)}")
+    if packed and kind != "cpu":
+        raise ConfigError(f"weights are packed to INT8 or INT4 for a CPU, not for {kind}")
+    if dtype is None and packed:
+        dtype = "bfloat16"
     if dtype is None:
         dtype = "float32" if kind == "cpu" and parameters * 4 < 2**31 else "bfloat16"
     return Placement(torch.device(name), DTYPES[dtype])
