@@ -25,6 +25,7 @@ from torch import Tensor
 from .backend import GROUPS, PRECISIONS, STORAGES
 from .cache import KVCache, Storage
 from .config import LagunaConfig
+from .device import keep_freed_memory
 from .linear import Packer, Stack, tensors_of
 from .model import Apart, Dense, Laguna, Layer, Sparse, Together, Weights, joined
 
@@ -290,10 +291,9 @@ def main(argv: Sequence[str]) -> int:
     bandwidth = read_bandwidth()
     weights = pooled_weights(config)
     packer = Packer(given.weights, given.group)
-    ours = weights if given.weights == "bf16" else packed(weights, packer)
     settings = {"context": given.context, "prompt": given.prompt, "steps": steps, "runs": runs}
-    rows = [measure(config, ours, name=f"ours, {given.weights}", storage=STORAGES[given.kv], **settings)]
-    del ours
+    rows: list[Figures] = []
+    # The peers come first: what we tell the C library about memory stays told for the process.
     for peer in given.peers:
         from . import bench_peers
 
@@ -302,6 +302,10 @@ def main(argv: Sequence[str]) -> int:
             rows += run(raw, weights, precision=given.weights, threads=given.threads, **settings)
         except bench_peers.Unavailable as error:
             print(f"laguna: {error}", file=sys.stderr)
+    keep_freed_memory()
+    ours = weights if given.weights == "bf16" else packed(weights, packer)
+    name = f"ours, {given.weights}"
+    rows.insert(0, measure(config, ours, name=name, storage=STORAGES[given.kv], **settings))
     bandwidth = statistics.median((bandwidth, read_bandwidth()))
     conditions = {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",

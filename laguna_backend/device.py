@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 from dataclasses import dataclass
 
 import torch
@@ -62,5 +64,25 @@ def spread(placement: Placement, parameters: int) -> None:
     Operations of a few microseconds would spend a second thread's time in waiting for it, and on a busy machine, where
     a thread that is waited for may not be running, twenty times that.
     """
-    if placement.device.type == "cpu" and parameters < SMALL_MODEL:
+    if placement.device.type != "cpu":
+        return
+    if parameters < SMALL_MODEL:
         torch.set_num_threads(1)
+    else:
+        keep_freed_memory()
+
+
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # names of glibc's mallopt
+
+
+def keep_freed_memory() -> None:
+    """Have glibc hand out again what was freed, instead of giving it back to the system each time.
+
+    Otherwise every intermediate tensor of a prompt comes as new pages, and clearing them costs more than filling them:
+    norms of 512 rows take 0.3 instead of 4 ms. Up to half a GiB stays with the process. No other C library is touched.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(MMAP_THRESHOLD, 1 << 25)  # the most it takes
+    libc.mallopt(TRIM_THRESHOLD, 1 << 29)

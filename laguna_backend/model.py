@@ -20,7 +20,7 @@ from .attention import attend
 from .config import LagunaConfig, LayerConfig
 from .linear import Matrix, linear, one_row, tensors_of
 from .moe import mix, route, swiglu
-from .rope import inverse_frequencies, rotate, tables
+from .rope import Tables, rotate
 
 
 @dataclass(slots=True)
@@ -149,14 +149,12 @@ class Cache(Protocol):
 
 
 class Laguna:
-    """A Laguna ready to run: its configuration, its weights, and the rotary frequencies on their device."""
+    """A Laguna ready to run: its configuration, its weights, and the tables of its ropes."""
 
     def __init__(self, config: LagunaConfig, weights: Weights) -> None:
         self.config = config
         self.weights = weights
-        self.frequencies = {
-            rope: inverse_frequencies(rope).to(weights.embed.device) for rope in {layer.rope for layer in config.layers}
-        }
+        self.ropes = {rope: Tables(rope, weights.embed.device) for rope in {layer.rope for layer in config.layers}}
 
     def forward(self, tokens: Tensor, cache: Cache | None = None, *, last_only: bool = False) -> Tensor:
         """Logits [B, T, V] of what follows each of `tokens` [B, T]; [B, 1, V] with `last_only`.
@@ -173,8 +171,7 @@ class Laguna:
         config, weights = self.config, self.weights
         start = cache.length if cache else 0
         h = F.embedding(tokens, weights.embed)  # [B, T, H]
-        positions = torch.arange(start, start + tokens.shape[1], device=h.device)
-        turns = {rope: tables(rope, freq, positions, h.dtype) for rope, freq in self.frequencies.items()}
+        turns = {rope: tables.at(start, tokens.shape[1], h.dtype) for rope, tables in self.ropes.items()}
         for index, (spec, layer) in enumerate(zip(config.layers, weights.layers, strict=True)):
             x = norm(h, layer.attention_norm, config.norm_eps)
             h = h + self.attention(index, spec, layer, x, turns[spec.rope], cache)

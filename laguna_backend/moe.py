@@ -57,11 +57,13 @@ def mix(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Matrix, down: Matri
 
 
 def mix_one(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Matrix, down: Matrix) -> Tensor:
-    """One row, through views of its experts' weights: nothing is copied."""
-    out = torch.zeros_like(x)
-    for slot, expert in enumerate(chosen[0].tolist()):
-        out = out + swiglu(x, gate_up[expert], down[expert]) * weights[0, slot]
-    return out
+    """One row, through views of its experts' weights: nothing is copied. All but the products is done for all at
+    once."""
+    experts = chosen[0].tolist()
+    gate, up = torch.cat([linear(x, gate_up[expert]) for expert in experts]).chunk(2, dim=-1)  # [top_k, I] each
+    inner = F.silu(gate) * up
+    out = torch.cat([linear(row[None], down[expert]) for row, expert in zip(inner, experts, strict=True)])
+    return (out * weights[0, :, None]).sum(dim=0, keepdim=True)
 
 
 def mix_sorted(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Matrix, down: Matrix) -> Tensor:
