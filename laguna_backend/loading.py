@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -45,7 +46,7 @@ def load(
         raise ModelError(f"there is no checkpoint directory {directory}")
     try:
         config = LagunaConfig.from_directory(directory)
-        tokenizer, template = tokenizer_and_template(directory)
+        tokenizer, template = tokenizer_of(directory), chat_template(directory)
         rule = default_rule(directory)
         placement = place(device, parameters=parameters(config), packed=weights != "bf16")
         packer = Packer(weights, group)
@@ -68,19 +69,22 @@ def load(
     return LagunaSpeaker(info, engine, Chat(template, tokenizer), TokenBytes(tokenizer), rule)
 
 
-def tokenizer_and_template(directory: Path) -> tuple[Tokenizer, ChatTemplate]:
-    """From `tokenizer.json` and `chat_template.jinja`, and where one is missing from a GGUF file that has it.
+def gguf_fields(directory: Path, missing: str) -> dict[str, Any]:
+    """The tokenizer's fields of a directory's GGUF file, where there is one and the file `missing` is not there."""
+    files = [] if (directory / missing).exists() else gguf_files(directory)
+    return gguf_texts(files[0]) if files else {}
 
-    Raises ValueError or TemplateFailure.
-    """
-    paths = [directory / "tokenizer.json", directory / "chat_template.jinja"]
-    files = [] if all(path.exists() for path in paths) else gguf_files(directory)
-    fields = gguf_texts(files[0]) if files else {}
-    written = fields.get("tokenizer.chat_template")
-    return (
-        gguf_tokenizer(fields) if fields and not paths[0].exists() else load_tokenizer(paths[0]),
-        ChatTemplate(written) if written and not paths[1].exists() else ChatTemplate.from_directory(directory),
-    )
+
+def tokenizer_of(directory: Path) -> Tokenizer:
+    """From `tokenizer.json` or a GGUF file. Raises ValueError."""
+    fields = gguf_fields(directory, "tokenizer.json")
+    return gguf_tokenizer(fields) if fields else load_tokenizer(directory / "tokenizer.json")
+
+
+def chat_template(directory: Path) -> ChatTemplate:
+    """From `chat_template.jinja` or a GGUF file. Raises TemplateFailure or CheckpointError."""
+    written = gguf_fields(directory, "chat_template.jinja").get("tokenizer.chat_template")
+    return ChatTemplate(written) if written else ChatTemplate.from_directory(directory)
 
 
 def describe(directory: Path, config: LagunaConfig, tokenizer: Tokenizer) -> ModelInfo:
