@@ -20,7 +20,7 @@ NAMES: Mapping[str, str] = {
     "laguna": "laguna_backend:open_backend",
     "scripted": "acp_server.backends:open_scripted",
 }
-"""Short names of backends. Any other is `module:function`, called as `function(path, device=device)`."""
+"""Short names of backends. Any other is `module:function`, called as `function(path, device=device, **options)`."""
 
 
 def open_scripted(path: str | None = None, *, device: str | None = None) -> ModelBackend:
@@ -31,12 +31,20 @@ def open_scripted(path: str | None = None, *, device: str | None = None) -> Mode
 class NamedBackend:
     """A `ModelBackend` that imports and opens another one, in a thread, the first time it is wanted."""
 
-    def __init__(self, name: str, path: str | None = None, *, device: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        path: str | None = None,
+        *,
+        device: str | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = NAMES.get(name, name)
         if ":" not in self.name:
             raise ValueError(f"no backend {name!r}; it is one of {', '.join(NAMES)} or MODULE:FUNCTION")
         self._path = path
         self._device = device
+        self._options = dict(options or {})
         self._opened: ModelBackend | None = None
         self._opening = anyio.Lock()
 
@@ -70,7 +78,7 @@ class NamedBackend:
     def _open(self) -> ModelBackend:
         module, _, function = self.name.partition(":")
         opener = cast("Callable[..., ModelBackend]", getattr(importlib.import_module(module), function))
-        return opener(self._path, device=self._device)
+        return opener(self._path, device=self._device, **self._options)
 
     def __repr__(self) -> str:
         return f"<NamedBackend {self.name} {'open' if self._opened else 'not opened'}>"

@@ -6,6 +6,7 @@ import argparse
 import logging
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -33,6 +34,13 @@ def add_agent_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="DIR", help="checkpoint directory (default: the embedded model)")
     parser.add_argument("--device", metavar="D", help="cuda, mps or cpu (default: the best there is)")
     parser.add_argument(
+        "--backend-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the backend's own, such as weights=int8; may be repeated",
+    )
+    parser.add_argument(
         "--allow", choices=POLICIES, default="ask", help="what goes without asking (default: %(default)s)"
     )
     parser.add_argument(
@@ -54,10 +62,22 @@ def add_log_options(parser: argparse.ArgumentParser) -> None:
 
 def agent_of(options: argparse.Namespace) -> Agent:
     """The agent that the options say. Raises ValueError."""
-    model = NamedBackend(options.backend, options.model, device=options.device)
+    chosen = _backend_options(options.backend_option)
+    model = NamedBackend(options.backend, options.model, device=options.device, options=chosen)
     name = Path(options.model).name if options.model else options.backend
     store = MemoryStore() if options.sessions == "none" else FileStore(options.sessions or default_directory())
     return Agent(model, model_name=name, policy=options.allow, store=store, unstable=options.unstable)
+
+
+def _backend_options(given: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE texts by name. Raises ValueError."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier() or name in found:
+            raise ValueError(f"--backend-option {text!r} is not NAME=VALUE, or comes twice")
+        found[name] = value
+    return found
 
 
 def begin_log(options: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from acp_server.model import Message, ModelInfo, Part, Sampling, ToolSpec
 
@@ -13,21 +13,35 @@ from .worker import Worker
 
 if TYPE_CHECKING:
     from .cache import Storage
+    from .linear import Precision
     from .speaker import LagunaSpeaker
 
+T = TypeVar("T")
+
+PRECISIONS: tuple[Precision, ...] = ("bf16", "int8", "int4")
+GROUPS = ("32", "64", "128")
+STORAGES: dict[str, Storage] = {"fp32": "float32", "bf16": "bfloat16", "fp8": "fp8"}
 NANO = Path(__file__).parent / "nano" / "checkpoint"
 
 
 class LagunaBackend:
     """A Laguna checkpoint directory as a `ModelBackend`. Made at once; loaded on a thread of its own."""
 
-    def __init__(self, directory: Path, *, device: str | None = None, cache: Storage | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        device: str | None = None,
+        cache: Storage | None = None,
+        weights: Precision = "bf16",
+        group: int = 32,
+    ) -> None:
         self.directory = directory
 
         def load() -> LagunaSpeaker:
             from .loading import load  # torch begins here
 
-            return load(directory, device=device, storage=cache)
+            return load(directory, device=device, storage=cache, weights=weights, group=group)
 
         self.worker = Worker(load)
 
@@ -49,6 +63,30 @@ class LagunaBackend:
         await self.worker.close()
 
 
-def open_backend(path: str | None = None, *, device: str | None = None) -> LagunaBackend:
-    """The backend of a checkpoint directory, of laguna-nano without one. Cheap: nothing is loaded before `ready`."""
-    return LagunaBackend(Path(path).expanduser().resolve() if path else NANO, device=device)
+def open_backend(
+    path: str | None = None,
+    *,
+    device: str | None = None,
+    weights: str | None = None,
+    group: str | None = None,
+    kv: str | None = None,
+) -> LagunaBackend:
+    """The backend of a checkpoint directory, of laguna-nano without one. Cheap: nothing is loaded before `ready`.
+
+    `weights` is bf16, int8 or int4, `group` the size of INT4's groups, `kv` is fp32, bf16 or fp8: how weights and cache
+    are held. All are texts, as they come from a command line. Raises ValueError for any other.
+    """
+    return LagunaBackend(
+        Path(path).expanduser().resolve() if path else NANO,
+        device=device,
+        weights=one_of("weights", weights or "bf16", PRECISIONS),
+        group=int(one_of("group", group or "32", GROUPS)),
+        cache=STORAGES[one_of("kv", kv, tuple(STORAGES))] if kv else None,
+    )
+
+
+def one_of(name: str, value: Any, known: tuple[T, ...]) -> T:
+    """The value, if it is known."""
+    if value not in known:
+        raise ValueError(f"{name} is {value!r}; it is one of {', '.join(map(str, known))}")
+    return value

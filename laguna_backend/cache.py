@@ -1,8 +1,9 @@
 """Keys and values of one sequence: everything for the full layers, a ring of the last window for the sliding ones.
 
-Full layers grow by doubling up to the model's context. A sliding layer keeps the last `window - 1` tokens, all that
-the next query can see besides itself; a chunk attends to the ring and to itself together, and only then does its tail
-overwrite the ring. Stored after the rotary embedding, as float32, bfloat16 or FP8 (e4m3).
+Full layers grow by doubling up to the model's context. A sliding layer keeps the last `window` tokens, all that its
+latest query can see. One more token takes the place of the oldest and sees the ring as it lies, in whatever order; a
+chunk attends to the ring in order and to itself together, and only then does its tail overwrite the ring. Stored after
+the rotary embedding, as float32, bfloat16 or FP8 (e4m3).
 
 FP8 keeps one byte an element. Where the checkpoint has `k_scale` and `v_scale` they are used; else every token and
 head gets a scale of its own, so that what is stored does not depend on how the prompt was cut into chunks.
@@ -98,7 +99,7 @@ class KVCache:
         for spec, stores in zip(config.layers, self.stores, strict=True):
             if spec.window is not None:
                 for store in stores:
-                    store.reserve(max(spec.window - 1, 1), 0)
+                    store.reserve(spec.window, 0)
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Add a chunk's k and v [1, KV, T, D]; give back all that its queries may see, ending with the chunk.
@@ -127,7 +128,10 @@ class KVCache:
 
     def extend_ring(self, store: Store, x: Tensor) -> Tensor:
         size, chunk = store.capacity, x.shape[1]
-        past = self.ring_in_order(store, min(self.length, size), x.dtype)
+        if chunk == 1:  # its window is the ring as it lies, for a sum over keys knows no order
+            store.write(self.length % size, x)
+            return store.read(0, min(self.length + 1, size), x.dtype)
+        past = self.ring_in_order(store, min(self.length, size - 1), x.dtype)
         tail = x[:, max(0, chunk - size) :]
         first = (self.length + chunk - tail.shape[1]) % size
         before_end = min(tail.shape[1], size - first)

@@ -13,9 +13,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from .fields import ConfigError, Fields, is_integer, shown
+from .formats.scheme import Quantization, read_quantization
 
 __all__ = ["ConfigError", "LagunaConfig", "LayerConfig", "Rope", "read_json"]
 
@@ -74,15 +75,17 @@ class LagunaConfig:
     eos: tuple[int, ...]
     dtype: str
     per_element_gate: bool
+    quantization: Quantization | None = None
 
     @classmethod
     def from_directory(cls, directory: Path | str) -> LagunaConfig:
         """Read `config.json`, and `generation_config.json` for the stop tokens where there is one.
 
-        Raises ConfigError: no such file, not JSON, not a Laguna.
+        A directory without it may hold a GGUF file, which describes itself. Raises ConfigError: no such file, not JSON,
+        not a Laguna.
         """
         folder = Path(directory)
-        raw = read_json(folder / "config.json")
+        raw = raw_config(folder)
         generation = folder / "generation_config.json"
         if generation.exists():
             eos = read_json(generation).get("eos_token_id")
@@ -98,6 +101,19 @@ class LagunaConfig:
     @property
     def dense_layers(self) -> int:
         return sum(not layer.sparse for layer in self.layers)
+
+
+def raw_config(folder: Path) -> dict[str, Any]:
+    """The fields of `config.json`, or what a GGUF file says in their place. Raises ConfigError."""
+    if (folder / "config.json").exists() or not any(folder.glob("*.gguf")):
+        return read_json(folder / "config.json")
+    from .formats.gguf_file import gguf_config, gguf_files  # brings torch
+    from .shards import CheckpointError
+
+    try:
+        return gguf_config(gguf_files(folder)[0])
+    except CheckpointError as error:
+        raise ConfigError(str(error)) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -147,6 +163,7 @@ class _Reader(Fields):
             eos=self.eos(),
             dtype=self.text("dtype", self.text("torch_dtype", "bfloat16")),
             per_element_gate=self.per_element_gate(),
+            quantization=read_quantization(self.raw),
         )
 
     def refuse_what_no_release_has(self) -> None:
@@ -267,8 +284,8 @@ class _Reader(Fields):
 
     def eos(self) -> tuple[int, ...]:
         eos = self.get("eos_token_id", [2, 24])
-        ids = self.items("eos_token_id") if isinstance(eos, list) else [eos]
-        if (isinstance(eos, list) and not eos) or not all(is_integer(i, 0) for i in ids):
+        ids = cast("list[Any]", eos) if isinstance(eos, list) else [eos]
+        if not ids or not all(is_integer(i, 0) for i in ids):
             raise ConfigError(f"eos_token_id is {shown(eos)}, not token ids")
         return tuple(ids)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +11,8 @@ from typing import cast
 
 from acp_server.model import ModelError, Sampling, Stop, Text, Thought, ToolUse, User
 
-from .cache import Storage
+from .backend import GROUPS, PRECISIONS, STORAGES
 from .loading import load
-
-STORAGES: dict[str, Storage] = {"fp32": "float32", "bf16": "bfloat16", "fp8": "fp8"}
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -26,6 +25,8 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, metavar="N")
     parser.add_argument("--device", help="cuda, mps or cpu; default: the best there is")
     parser.add_argument("--kv", choices=STORAGES, help="number format of the cache")
+    parser.add_argument("--weights", choices=PRECISIONS, default="bf16", help="pack the weights on loading (CPU)")
+    parser.add_argument("--group", type=int, choices=tuple(map(int, GROUPS)), default=32, help="INT4's groups")
     return parser.parse_args(argv)
 
 
@@ -36,7 +37,9 @@ def main(argv: Sequence[str]) -> int:
         temperature=given.temperature, seed=given.seed, max_tokens=given.max_tokens, thinking=given.thinking
     )
     try:
-        speaker = load(given.directory, device=given.device, storage=STORAGES.get(cast(str, given.kv)))
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        kept = STORAGES.get(cast(str, given.kv))
+        speaker = load(given.directory, device=given.device, storage=kept, weights=given.weights, group=given.group)
         for part in speaker.say([User(given.prompt)], [], sampling, lambda: False):
             match part:
                 case Text(text):

@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .cache import Storage, cache_bytes
 from .config import ConfigError, LagunaConfig
-from .loading import name_of, parameters
-from .template import ChatTemplate, TemplateFailure, grammar
-from .weights import CheckpointError, shards
+from .formats.gguf_file import gguf_files, kinds_of
+from .linear import PRECISIONS, Precision
+from .loading import chat_template, name_of, parameters
+from .memory import WORKING, Place, longest, places, weight_bytes
+from .shards import INDEX, SINGLE, CheckpointError, shards
+from .template import TemplateFailure, grammar
 
 CONTEXTS = (4096, 16_384, 32_768, 131_072, 262_144, 1_048_576)
 STORAGES: tuple[Storage, ...] = ("float32", "bfloat16", "fp8")
+SHOWN: Mapping[str, Storage] = {"bf16 cache": "bfloat16", "FP8 cache": "fp8"}
 MIB = 1 << 20
 
 
@@ -48,6 +52,7 @@ def facts(directory: Path) -> list[tuple[str, str]]:
         ("parameters", f"{parameters(config):,}"),
         ("dtype", config.dtype),
         ("weights", weights(directory)),
+        ("format", number_format(directory, config)),
         ("template", template(directory)),
         ("context", f"{config.max_context:,} tokens"),
     ]
@@ -55,12 +60,50 @@ def facts(directory: Path) -> list[tuple[str, str]]:
     for length in lengths:
         sizes = (f"{cache_bytes(config, length, storage) / MIB:,.1f} MiB {storage}" for storage in STORAGES)
         rows.append(("cache", f"{length:>9,} tokens: {', '.join(sizes)}"))
+    needed: dict[Precision, int] = {precision: weight_bytes(config, precision) for precision in PRECISIONS}
+    rows.append(("memory", ", ".join(f"{size / MIB:,.0f} MiB in {name}" for name, size in needed.items())))
+    rows += [("fits", fitting(config, place, needed)) for place in places()]
     return rows
+
+
+def fitting(config: LagunaConfig, place: Place, sizes: Mapping[Precision, int]) -> str:
+    """What of a model fits one device: the longest context with each cache, a GiB set aside to work in."""
+    found: list[str] = []
+    for precision in place.precisions:
+        room = place.free - sizes[precision] - WORKING
+        if room < cache_bytes(config, 1, "fp8"):
+            found.append(f"{precision} does not fit")
+            continue
+        lengths = (f"{longest(config, room, storage):,} tokens ({name})" for name, storage in SHOWN.items())
+        found.append(f"{precision} with {', '.join(lengths)}")
+    return f"{place.name}, {place.free / MIB:,.0f} MiB free: {'; '.join(found)}"
+
+
+def number_format(directory: Path, config: LagunaConfig) -> str:
+    """How the weights are stored: declared by the configuration, or by the files themselves."""
+    try:
+        if not has_shards(directory) and (files := gguf_files(directory)):
+            counts: Counter[str] = Counter()
+            for path in files:
+                counts.update(kinds_of(path))
+            stored = "GGUF: " + ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+        else:
+            files = shards(directory)
+            stored = str(config.quantization) if config.quantization else f"safetensors, {config.dtype}"
+    except (CheckpointError, OSError) as error:
+        return f"cannot be read: {error}"
+    bits = 8 * sum(path.stat().st_size for path in files) / parameters(config)
+    cache = ", FP8 cache with scales" if config.quantization and config.quantization.cache_fp8 else ""
+    return f"{stored}; {bits:.1f} bits a parameter{cache}"
+
+
+def has_shards(directory: Path) -> bool:
+    return (directory / SINGLE).exists() or (directory / INDEX).exists()
 
 
 def weights(directory: Path) -> str:
     try:
-        files = shards(directory)
+        files = shards(directory) if has_shards(directory) else gguf_files(directory) or shards(directory)
         return f"{sum(path.stat().st_size for path in files):,} bytes in {len(files)} file(s)"
     except (CheckpointError, OSError) as error:
         return f"cannot be read: {error}"
@@ -68,6 +111,6 @@ def weights(directory: Path) -> str:
 
 def template(directory: Path) -> str:
     try:
-        return grammar(ChatTemplate.from_directory(directory))
-    except TemplateFailure as error:
+        return grammar(chat_template(directory))
+    except (TemplateFailure, CheckpointError) as error:
         return str(error)

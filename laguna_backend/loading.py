@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -13,29 +15,43 @@ from .chat import Chat
 from .config import ConfigError, LagunaConfig, read_json
 from .device import place, spread
 from .engine import Engine
-from .model import Laguna
+from .formats.gguf_file import gguf_files, gguf_texts
+from .linear import Packer, Precision
+from .model import Laguna, joined
 from .sampler import Rule
 from .speaker import LagunaSpeaker
 from .template import ChatTemplate, TemplateFailure
-from .tokenizer import TokenBytes, load_tokenizer
+from .tokenizer import TokenBytes, gguf_tokenizer, load_tokenizer
 from .weights import CheckpointError, load_weights
+
+log = logging.getLogger("laguna")
 
 COMPACT_BELOW = 16_384  # tokens of context: less than this is no place for a long system prompt
 SAMPLE = "def read(path: str) -> bytes:\n    with open(path) as file:  # the whole file\n        return file.read()\n"
 
 
-def load(directory: Path, *, device: str | None = None, storage: Storage | None = None) -> LagunaSpeaker:
-    """Load a checkpoint directory. Raises ModelError, saying which file or field is wrong."""
+def load(
+    directory: Path,
+    *,
+    device: str | None = None,
+    storage: Storage | None = None,
+    weights: Precision = "bf16",
+    group: int = 32,
+) -> LagunaSpeaker:
+    """Load a checkpoint directory. Raises ModelError, saying which file or field is wrong.
+
+    `weights` other than "bf16" packs them while they come, on a CPU: INT8 by row, INT4 by groups of `group`.
+    """
     if not directory.is_dir():
         raise ModelError(f"there is no checkpoint directory {directory}")
     try:
         config = LagunaConfig.from_directory(directory)
-        tokenizer = load_tokenizer(directory / "tokenizer.json")
-        template = ChatTemplate.from_directory(directory)
+        tokenizer, template = tokenizer_of(directory), chat_template(directory)
         rule = default_rule(directory)
-        placement = place(device, parameters=parameters(config))
+        placement = place(device, parameters=parameters(config), packed=weights != "bf16")
+        packer = Packer(weights, group)
         spread(placement, parameters(config))
-        loaded = load_weights(directory, config, device=placement.device, dtype=placement.dtype)
+        loaded = load_weights(directory, config, device=placement.device, dtype=placement.dtype, packer=packer)
     except (ConfigError, CheckpointError, TemplateFailure, ValueError) as error:
         raise ModelError(f"cannot load {directory.name}: {error}") from error
     except (RuntimeError, MemoryError) as error:
@@ -45,9 +61,30 @@ def load(directory: Path, *, device: str | None = None, storage: Storage | None 
     kept: Storage = storage or (
         "fp8" if loaded.cache_scales else "float32" if str(placement.dtype).endswith("32") else "bfloat16"
     )
-    engine = Engine(Laguna(config, loaded.weights), storage=kept, scales=loaded.cache_scales)
+    if weights != "bf16":
+        name, size, error = directory.name, loaded.weights.resident() / 2**20, loaded.packing_error
+        log.info("%s in %s: %.0f MiB, %.2f %% rms error of the weights", name, weights, size, 100 * error)
+    engine = Engine(Laguna(config, joined(loaded.weights)), storage=kept, scales=loaded.cache_scales)
     info = describe(directory, config, tokenizer)
     return LagunaSpeaker(info, engine, Chat(template, tokenizer), TokenBytes(tokenizer), rule)
+
+
+def gguf_fields(directory: Path, missing: str) -> dict[str, Any]:
+    """The tokenizer's fields of a directory's GGUF file, where there is one and the file `missing` is not there."""
+    files = [] if (directory / missing).exists() else gguf_files(directory)
+    return gguf_texts(files[0]) if files else {}
+
+
+def tokenizer_of(directory: Path) -> Tokenizer:
+    """From `tokenizer.json` or a GGUF file. Raises ValueError."""
+    fields = gguf_fields(directory, "tokenizer.json")
+    return gguf_tokenizer(fields) if fields else load_tokenizer(directory / "tokenizer.json")
+
+
+def chat_template(directory: Path) -> ChatTemplate:
+    """From `chat_template.jinja` or a GGUF file. Raises TemplateFailure or CheckpointError."""
+    written = gguf_fields(directory, "chat_template.jinja").get("tokenizer.chat_template")
+    return ChatTemplate(written) if written else ChatTemplate.from_directory(directory)
 
 
 def describe(directory: Path, config: LagunaConfig, tokenizer: Tokenizer) -> ModelInfo:

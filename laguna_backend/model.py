@@ -9,7 +9,7 @@ layer's *normed input*, logits stay in the model's dtype.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import torch
@@ -18,16 +18,17 @@ from torch import Tensor
 
 from .attention import attend
 from .config import LagunaConfig, LayerConfig
+from .linear import Matrix, linear, one_row, tensors_of
 from .moe import mix, route, swiglu
-from .rope import inverse_frequencies, rotate, tables
+from .rope import Tables, rotate
 
 
 @dataclass(slots=True)
 class Dense:
     """A feed-forward of one expert: gate_up [2I, H] (gate rows first), down [H, I]."""
 
-    gate_up: Tensor
-    down: Tensor
+    gate_up: Matrix
+    down: Matrix
 
 
 @dataclass(slots=True)
@@ -36,22 +37,44 @@ class Sparse:
 
     router: Tensor
     bias: Tensor
-    gate_up: Tensor
-    down: Tensor
-    shared_gate_up: Tensor
-    shared_down: Tensor
+    gate_up: Matrix
+    down: Matrix
+    shared_gate_up: Matrix
+    shared_down: Matrix
 
 
 @dataclass(slots=True)
-class Layer:
-    """One decoder layer: q [heads*D, H], k and v [KV*D, H], gate [heads or heads*D, H], out [H, heads*D]."""
+class Apart:
+    """What reads a layer's normed input, each a parameter of its own: q [heads*D, H], k and v [KV*D, H], gate [heads or
+    heads*D, H]. So they are trained and saved."""
 
-    attention_norm: Tensor
     q: Tensor
     k: Tensor
     v: Tensor
     gate: Tensor
-    out: Tensor
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
+        return F.linear(x, self.q), F.linear(x, self.k), F.linear(x, self.v), F.linear(x, self.gate)
+
+
+@dataclass(slots=True)
+class Together:
+    """The same as the rows of one matrix, q's first and the gate's last: one product. So they are run."""
+
+    rows: Matrix
+    sizes: tuple[int, int, int, int]
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
+        return linear(x, self.rows).split(self.sizes, dim=-1)
+
+
+@dataclass(slots=True)
+class Layer:
+    """One decoder layer: what reads its normed input, out [H, heads*D], the norms and the feed-forward."""
+
+    attention_norm: Tensor
+    inputs: Apart | Together
+    out: Matrix
     q_norm: Tensor
     k_norm: Tensor
     mlp_norm: Tensor
@@ -65,21 +88,47 @@ class Weights:
     embed: Tensor
     layers: list[Layer]
     norm: Tensor
-    head: Tensor
+    head: Matrix
 
     def named(self) -> Iterator[tuple[str, Tensor]]:
-        """Each tensor with its path, such as `layers.3.mlp.router`."""
+        """Each tensor with its path, such as `layers.3.mlp.router`; a packed matrix has several of one path."""
         yield "embed", self.embed
         for index, layer in enumerate(self.layers):
             for part in fields(layer):
                 value = getattr(layer, part.name)
-                if isinstance(value, Tensor):
-                    yield f"layers.{index}.{part.name}", value
-                else:
+                if isinstance(value, Dense | Sparse):
                     for inner in fields(value):
-                        yield f"layers.{index}.mlp.{inner.name}", getattr(value, inner.name)
+                        for tensor in tensors_of(getattr(value, inner.name)):
+                            yield f"layers.{index}.mlp.{inner.name}", tensor
+                elif isinstance(value, Apart):
+                    yield from ((f"layers.{index}.{n.name}", getattr(value, n.name)) for n in fields(value))
+                else:
+                    whole = value.rows if isinstance(value, Together) else value
+                    yield from ((f"layers.{index}.{part.name}", tensor) for tensor in tensors_of(whole))
         yield "norm", self.norm
-        yield "head", self.head
+        yield from (("head", tensor) for tensor in tensors_of(self.head))
+
+    def resident(self) -> int:
+        """Bytes of memory."""
+        return sum(tensor.numel() * tensor.element_size() for _, tensor in self.named())
+
+
+def joined(weights: Weights) -> Weights:
+    """The same weights to run: each layer's `inputs` together. Nothing is copied where they lie one after another."""
+    layers: list[Layer] = []
+    for layer in weights.layers:
+        inputs = layer.inputs
+        if isinstance(inputs, Apart):
+            parts = (inputs.q, inputs.k, inputs.v, inputs.gate)
+            sizes = (len(inputs.q), len(inputs.k), len(inputs.v), len(inputs.gate))
+            base = inputs.q._base  # pyright: ignore[reportPrivateUsage]
+            beside = base is not None and base.shape == (sum(sizes), parts[0].shape[1])
+            starts = [part.data_ptr() for part in parts]
+            step = parts[0].element_size() * parts[0].shape[1]
+            beside = beside and starts == [starts[0] + step * sum(sizes[:index]) for index in range(4)]
+            inputs = Together(base if beside and base is not None else torch.cat(parts), sizes)
+        layers.append(replace(layer, inputs=inputs))
+    return replace(weights, layers=layers)
 
 
 class Cache(Protocol):
@@ -100,25 +149,29 @@ class Cache(Protocol):
 
 
 class Laguna:
-    """A Laguna ready to run: its configuration, its weights, and the rotary frequencies on their device."""
+    """A Laguna ready to run: its configuration, its weights, and the tables of its ropes."""
 
     def __init__(self, config: LagunaConfig, weights: Weights) -> None:
         self.config = config
         self.weights = weights
-        self.frequencies = {
-            rope: inverse_frequencies(rope).to(weights.embed.device) for rope in {layer.rope for layer in config.layers}
-        }
+        self.ropes = {rope: Tables(rope, weights.embed.device) for rope in {layer.rope for layer in config.layers}}
 
     def forward(self, tokens: Tensor, cache: Cache | None = None, *, last_only: bool = False) -> Tensor:
         """Logits [B, T, V] of what follows each of `tokens` [B, T]; [B, 1, V] with `last_only`.
 
         With a cache B is 1 and the tokens follow those that the cache holds.
         """
+        if tokens.numel() > 1:
+            return self.through(tokens, cache, last_only)
+        with one_row(tokens.device):
+            return self.through(tokens, cache, last_only)
+
+    def through(self, tokens: Tensor, cache: Cache | None, last_only: bool) -> Tensor:
+        """From the embedding through every layer to the head."""
         config, weights = self.config, self.weights
         start = cache.length if cache else 0
         h = F.embedding(tokens, weights.embed)  # [B, T, H]
-        positions = torch.arange(start, start + tokens.shape[1], device=h.device)
-        turns = {rope: tables(rope, freq, positions, h.dtype) for rope, freq in self.frequencies.items()}
+        turns = {rope: tables.at(start, tokens.shape[1], h.dtype) for rope, tables in self.ropes.items()}
         for index, (spec, layer) in enumerate(zip(config.layers, weights.layers, strict=True)):
             x = norm(h, layer.attention_norm, config.norm_eps)
             h = h + self.attention(index, spec, layer, x, turns[spec.rope], cache)
@@ -128,7 +181,7 @@ class Laguna:
             cache.advance(tokens.shape[1])
         if last_only:
             h = h[:, -1:]
-        return F.linear(norm(h, weights.norm, config.norm_eps), weights.head)
+        return linear(norm(h, weights.norm, config.norm_eps), weights.head)
 
     def attention(
         self,
@@ -141,18 +194,17 @@ class Laguna:
     ) -> Tensor:
         batch, length, _ = x.shape
         dim, eps = self.config.head_dim, self.config.norm_eps
-        q = F.linear(x, layer.q).view(batch, length, spec.heads, dim)
-        k = F.linear(x, layer.k).view(batch, length, self.config.kv_heads, dim)
-        v = F.linear(x, layer.v).view(batch, length, self.config.kv_heads, dim).transpose(1, 2)
-        q = norm(q, layer.q_norm, eps).transpose(1, 2)  # [B, T, heads, D] -> [B, heads, T, D]
-        k = norm(k, layer.k_norm, eps).transpose(1, 2)
+        q, k, v, gate = layer.inputs(x)
+        v = v.unflatten(-1, (self.config.kv_heads, dim)).transpose(1, 2)
+        q = norm(q.unflatten(-1, (spec.heads, dim)), layer.q_norm, eps).transpose(1, 2)  # [B, heads, T, D]
+        k = norm(k.unflatten(-1, (self.config.kv_heads, dim)), layer.k_norm, eps).transpose(1, 2)
         q, k = rotate(q, *turn), rotate(k, *turn)
         if cache:
             k, v = cache.extend(index, k, v)
         a = attend(q, k, v, spec.window).transpose(1, 2)  # [B, T, heads, D]
-        gate = F.softplus(F.linear(x, layer.gate).float()).to(a.dtype)
+        gate = F.softplus(gate.float()).to(a.dtype)
         a = a * gate.view(batch, length, spec.heads, -1)  # one gate a head, or one an element
-        return F.linear(a.reshape(batch, length, -1), layer.out)
+        return linear(a.reshape(batch, length, -1), layer.out)
 
     def feed_forward(self, mlp: Dense | Sparse, x: Tensor) -> Tensor:
         if isinstance(mlp, Dense):
@@ -215,10 +267,12 @@ def random_weights(
         heads = spec.heads * dim
         return Layer(
             attention_norm=ones(hidden),
-            q=matrix(heads, hidden),
-            k=matrix(config.kv_heads * dim, hidden),
-            v=matrix(config.kv_heads * dim, hidden),
-            gate=matrix(heads if wide_gate else spec.heads, hidden),
+            inputs=Apart(
+                q=matrix(heads, hidden),
+                k=matrix(config.kv_heads * dim, hidden),
+                v=matrix(config.kv_heads * dim, hidden),
+                gate=matrix(heads if wide_gate else spec.heads, hidden),
+            ),
             out=matrix(hidden, heads, scale=residual),
             q_norm=ones(dim),
             k_norm=ones(dim),

@@ -11,11 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .linear import Matrix, linear
 
-def swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+
+def swiglu(x: Tensor, gate_up: Matrix, down: Matrix) -> Tensor:
     """down(silu(gate x) * up x). x [.., H], gate_up [2I, H] with the gate's rows first, down [H, I] -> [.., H]."""
-    gate, up = F.linear(x, gate_up).chunk(2, dim=-1)
-    return F.linear(F.silu(gate) * up, down)
+    gate, up = linear(x, gate_up).chunk(2, dim=-1)
+    return linear(F.silu(gate) * up, down)
 
 
 def route(
@@ -34,7 +36,7 @@ def route(
     return (weights / weights.sum(dim=-1, keepdim=True)).to(x.dtype), chosen
 
 
-def mix_plain(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+def mix_plain(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Matrix, down: Matrix) -> Tensor:
     """Sum of weight * expert(x) over each token's experts. gate_up [E, 2I, H], down [E, H, I]; x [T, H] -> [T, H]."""
     out = torch.zeros_like(x)
     for expert in range(gate_up.shape[0]):
@@ -45,24 +47,26 @@ def mix_plain(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Tensor, down:
     return out
 
 
-def mix(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+def mix(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Matrix, down: Matrix) -> Tensor:
     """The same as `mix_plain`, the way that suits the device and the number of rows."""
-    if has_grouped_kernel(gate_up, down):
+    if isinstance(gate_up, Tensor) and isinstance(down, Tensor) and has_grouped_kernel(gate_up, down):
         return mix_grouped(x, weights, chosen, gate_up, down)
     if x.shape[0] == 1:
         return mix_one(x, weights, chosen, gate_up, down)
     return mix_sorted(x, weights, chosen, gate_up, down)
 
 
-def mix_one(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-    """One row, through views of its experts' weights: nothing is copied."""
-    out = torch.zeros_like(x)
-    for slot, expert in enumerate(chosen[0].tolist()):
-        out = out + swiglu(x, gate_up[expert], down[expert]) * weights[0, slot]
-    return out
+def mix_one(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Matrix, down: Matrix) -> Tensor:
+    """One row, through views of its experts' weights: nothing is copied. All but the products is done for all at
+    once."""
+    experts = chosen[0].tolist()
+    gate, up = torch.cat([linear(x, gate_up[expert]) for expert in experts]).chunk(2, dim=-1)  # [top_k, I] each
+    inner = F.silu(gate) * up
+    out = torch.cat([linear(row[None], down[expert]) for row, expert in zip(inner, experts, strict=True)])
+    return (out * weights[0, :, None]).sum(dim=0, keepdim=True)
 
 
-def mix_sorted(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+def mix_sorted(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Matrix, down: Matrix) -> Tensor:
     """Rows sorted by expert, one product for each expert that was chosen. Differentiable."""
     experts = chosen.reshape(-1)  # [T * top_k]
     order = experts.argsort()

@@ -41,6 +41,28 @@ def tables(rope: Rope, frequencies: Tensor, positions: Tensor, dtype: torch.dtyp
     return cos.to(dtype), sin.to(dtype)
 
 
+class Tables:
+    """cos and sin of one kind of rope, made for many positions at once: decoding takes them one at a time."""
+
+    AHEAD = 256
+
+    def __init__(self, rope: Rope, device: torch.device) -> None:
+        self.rope, self.frequencies = rope, inverse_frequencies(rope).to(device)
+        self.first = 0
+        self.held: tuple[Tensor, Tensor] | None = None
+
+    def at(self, start: int, count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Those of `count` positions from `start` on: two of [count, rotary_dim]."""
+        held = self.held
+        begin = start - self.first
+        if held is None or held[0].dtype != dtype or begin < 0 or begin + count > len(held[0]):
+            positions = torch.arange(start, start + max(count, self.AHEAD), device=self.frequencies.device)
+            held = self.held = tables(self.rope, self.frequencies, positions, dtype)
+            self.first, begin = start, 0
+        cos, sin = held
+        return cos[begin : begin + count], sin[begin : begin + count]
+
+
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn the first rotary_dim dimensions of x [B, heads, T, D]; halves are paired (NeoX), the rest passes."""
     dim = cos.shape[-1]

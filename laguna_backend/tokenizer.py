@@ -5,8 +5,9 @@ Byte-level BPE in the released layout: ids 0-69 are added tokens, 70-325 the byt
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
@@ -49,6 +50,13 @@ def build_tokenizer(merges: list[tuple[str, str]]) -> Tokenizer:
     vocabulary = {name: index for index, name in enumerate(names)}
     for token in [*byte_symbols(), *(left + right for left, right in merges)]:
         vocabulary.setdefault(token, len(vocabulary))
+    control = {index: not 18 <= index <= 26 for index in range(RESERVED)}
+    return assembled(vocabulary, merges, control)
+
+
+def assembled(vocabulary: dict[str, int], merges: list[tuple[str, str]], added: dict[int, bool]) -> Tokenizer:
+    """A tokenizer of the released structure; `added` are the ids of added tokens and whether each is special."""
+    names = {index: token for token, index in vocabulary.items()}
     tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=merges, fuse_unk=False))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -59,9 +67,36 @@ def build_tokenizer(merges: list[tuple[str, str]]) -> Tokenizer:
     )
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_tokens(
-        [AddedToken(name, special=not 18 <= index <= 26, normalized=False) for index, name in enumerate(names)]
+        [AddedToken(names[index], special=special, normalized=False) for index, special in sorted(added.items())]
     )
     return tokenizer
+
+
+CONTROL, USER_DEFINED = 3, 4
+"""Kinds of added tokens in a GGUF file (ggml's token types)."""
+
+
+def gguf_tokenizer(fields: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer of a GGUF file by its fields `tokenizer.ggml.*`. Raises ValueError: none, or not a Laguna's.
+
+    llama.cpp marks `</assistant>` as control; the tags 18 to 26 are no special tokens here, as in the released files.
+    """
+    if fields.get("tokenizer.ggml.model") != "gpt2" or fields.get("tokenizer.ggml.pre") != "laguna":
+        raise ValueError("the GGUF file holds no Laguna tokenizer; put tokenizer.json beside it")
+    tokens, kinds = fields.get("tokenizer.ggml.tokens", []), fields.get("tokenizer.ggml.token_type", [])
+    pairs = [tuple(merge.split(" ", 1)) for merge in fields.get("tokenizer.ggml.merges", [])]
+    if len(kinds) != len(tokens) or len(set(tokens)) != len(tokens) or any(len(pair) != 2 for pair in pairs):
+        raise ValueError("the GGUF file's tokenizer is broken; put tokenizer.json beside it")
+    added = {
+        index: kind == CONTROL and not THINK <= index <= TOOL_CALL_END
+        for index, kind in enumerate(kinds)
+        if kind in (CONTROL, USER_DEFINED)
+    }
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    try:
+        return assembled(vocabulary, pairs, added)
+    except Exception as error:  # the package raises bare Exception
+        raise ValueError(f"the GGUF file's tokenizer is broken: {error}") from error
 
 
 class TokenBytes:

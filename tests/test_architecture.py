@@ -27,6 +27,7 @@ FOREIGN = {
     "safetensors": ("laguna_backend/weights.py",),
     "tokenizers": ("laguna_backend/",),
     "jinja2": ("laguna_backend/",),
+    "gguf": (),  # optional: `laguna_backend/formats/gguf_file.py` asks for it by name
     "numpy": ("laguna_backend/",),
     "pathspec": ("acp_server/",),
     "jsonschema": ("acp/conformance/",),

@@ -24,7 +24,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from ..config import LagunaConfig
-from ..model import Laguna, Layer, Weights, random_weights
+from ..model import Apart, Laguna, Layer, Weights, random_weights
 from ..weights import load_weights
 from .checkpoint import export as write_checkpoint
 from .names import Names
@@ -101,8 +101,10 @@ def initial_weights(config: LagunaConfig, seed: int) -> Weights:
     weights = random_weights(config, seed=seed)
     generator = torch.Generator().manual_seed(seed + 1)
     weights.embed[:, 0] = 1.5
-    weights.head.copy_(weights.embed / config.hidden_size**0.5)
-    weights.head[:, 0] = 0
+    head = weights.head
+    assert isinstance(head, torch.Tensor)
+    head.copy_(weights.embed / config.hidden_size**0.5)
+    head[:, 0] = 0
     for spec, layer in zip(config.layers, weights.layers, strict=True):
         align(layer, config, spec.heads // config.kv_heads, generator)
     return weights
@@ -110,15 +112,17 @@ def initial_weights(config: LagunaConfig, seed: int) -> Weights:
 
 def align(layer: Layer, config: LagunaConfig, groups: int, generator: torch.Generator) -> None:
     """Pull each head's query towards its key and its output towards its value; the first of a group most."""
-    dim, hidden = config.head_dim, config.hidden_size
+    dim, hidden, inputs, out = config.head_dim, config.hidden_size, layer.inputs, layer.out
+    assert isinstance(inputs, Apart)
+    assert isinstance(out, torch.Tensor)
     for kv in range(config.kv_heads):
         rows = slice(kv * dim, (kv + 1) * dim)
         common = torch.randn(dim, hidden, generator=generator) * hidden**-0.5
-        layer.k[rows] = common + 0.3 * layer.k[rows]
+        inputs.k[rows] = common + 0.3 * inputs.k[rows]
         for member in range(groups):
             head = slice((kv * groups + member) * dim, (kv * groups + member + 1) * dim)
-            layer.q[head] = common + (1.0 if member else 0.3) * layer.q[head]
-            layer.out[:, head] = 0.5 * layer.out[:, head] + (0 if member else 0.5) * layer.v[rows].T
+            inputs.q[head] = common + (1.0 if member else 0.3) * inputs.q[head]
+            out[:, head] = 0.5 * out[:, head] + (0 if member else 0.5) * inputs.v[rows].T
 
 
 # Data ----------------------------------------------------------------------------------------------------

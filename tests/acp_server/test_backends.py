@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from acp_server.__main__ import main
 from acp_server.backends import NamedBackend
 from acp_server.model import ModelBackend, ModelError, Sampling, Text, User
 
@@ -41,3 +42,18 @@ async def test_a_backend_that_cannot_be_opened_is_a_model_error_each_time(name: 
         with pytest.raises(ModelError, match=f"the backend {name} cannot be opened"):
             await backend.ready()
     await backend.aclose()
+
+
+async def test_options_of_its_own_reach_a_backend() -> None:
+    with pytest.raises(ModelError, match=r"cannot be opened: weights is 'int3'; it is one of bf16, int8, int4"):
+        await NamedBackend("laguna", options={"weights": "int3"}).ready()
+    with pytest.raises(ModelError, match="unexpected keyword argument 'wings'"):
+        await NamedBackend("scripted", options={"wings": "2"}).ready()
+
+
+@pytest.mark.parametrize("given", [["weights"], ["=int8"], ["weights=int8", "weights=int4"]])
+def test_an_option_that_is_no_pair_is_a_wrong_use(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([word for option in given for word in ("--backend-option", option)])
+    assert stopped.value.code == 2
+    assert "is not NAME=VALUE" in capsys.readouterr().err

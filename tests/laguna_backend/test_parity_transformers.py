@@ -18,7 +18,7 @@ from torch import Tensor
 
 from laguna_backend.cache import KVCache
 from laguna_backend.config import LagunaConfig
-from laguna_backend.model import Laguna, Sparse
+from laguna_backend.model import Apart, Laguna, Sparse, Together, joined
 from laguna_backend.weights import load_weights
 
 with warnings.catch_warnings():
@@ -122,6 +122,18 @@ def test_logits_agree_within_1e_5(pair: Pair) -> None:
 
 
 @torch.no_grad()
+def test_joined_weights_give_the_same_logits_from_the_same_memory(pair: Pair) -> None:
+    together = joined(pair.ours.weights)
+    for joint, apart in zip(together.layers, pair.ours.weights.layers, strict=True):
+        assert isinstance(joint.inputs, Together)
+        assert isinstance(joint.inputs.rows, Tensor)
+        assert isinstance(apart.inputs, Apart)
+        assert joint.inputs.rows.data_ptr() == apart.inputs.q.data_ptr()
+    found = Laguna(pair.ours.config, together).forward(pair.prompt)
+    assert relative(found, pair.reference(pair.prompt).logits) < 1e-5
+
+
+@torch.no_grad()
 def test_rows_of_a_batch_and_padding_on_the_right_do_not_touch_each_other(pair: Pair) -> None:
     batch = torch.cat((pair.prompt, pair.prompt.flip(1)))
     batch[1, 25:] = 9
@@ -147,11 +159,14 @@ def test_gradients_are_those_of_transformers(pair: Pair) -> None:
     expected = norm_of(p.grad for n, p in reference.named_parameters() if not n.endswith("e_score_correction_bias"))
     assert found == pytest.approx(expected, rel=1e-5)
     layer = ours.weights.layers[-1]
+    first, last = ours.weights.layers[1].inputs, layer.inputs
+    assert isinstance(first, Apart)
+    assert isinstance(last, Apart)
     layers: Any = reference.model.layers
     for mine, their in (
         (ours.weights.embed, reference.model.embed_tokens.weight),
-        (ours.weights.layers[1].q, layers[1].self_attn.q_proj.weight),
-        (layer.gate, layers[-1].self_attn.g_proj.weight),
+        (first.q, layers[1].self_attn.q_proj.weight),
+        (last.gate, layers[-1].self_attn.g_proj.weight),
         (layer.k_norm, layers[-1].self_attn.k_norm.weight),
     ):
         assert mine.grad is not None

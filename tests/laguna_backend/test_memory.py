@@ -1,0 +1,91 @@
+"""What `laguna info` says of memory, against what a loaded model holds and what laguna.md's arithmetic gives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gguf
+import pytest
+import quantised_checkpoint as q
+import torch
+from test_formats import CACHE, FORMATS
+from test_gguf import convert
+from tiny_checkpoint import write_checkpoint
+
+from laguna_backend import memory
+from laguna_backend.__main__ import main
+from laguna_backend.bench import shape_config
+from laguna_backend.cache import cache_bytes
+from laguna_backend.config import LagunaConfig
+from laguna_backend.inspection import facts
+from laguna_backend.linear import PRECISIONS, Packer
+from laguna_backend.memory import longest, weight_bytes
+from laguna_backend.weights import load_weights
+
+MIB = 1 << 20
+XS2 = LagunaConfig.from_dict(shape_config("xs2", 40))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("gating", ["per-head", "per-element"])
+def test_the_weights_take_what_is_said(tmp_path: Path, precision: memory.Precision, gating: str) -> None:
+    config = LagunaConfig.from_directory(write_checkpoint(tmp_path, hidden_size=40, gating=gating))
+    loaded = load_weights(tmp_path, config, dtype=torch.bfloat16, packer=Packer(precision, 64))
+    assert loaded.weights.resident() == weight_bytes(config, precision, 64)
+
+
+def test_xs2_takes_what_its_arithmetic_says() -> None:
+    assert weight_bytes(XS2, "bf16") == 2 * 33_442_617_088
+    assert cache_bytes(XS2, 131_072, "fp8") / MIB == pytest.approx(2_590, rel=0.001)
+    assert cache_bytes(XS2, 131_072, "bfloat16") / MIB == pytest.approx(5_180, rel=0.001)
+    assert weight_bytes(XS2, "int8") / 1e9 == pytest.approx(33.7, abs=0.2)
+    assert weight_bytes(XS2, "int4") / 1e9 == pytest.approx(21.2, abs=0.2)
+
+
+@pytest.mark.parametrize("storage", ["bfloat16", "fp8"])
+@pytest.mark.parametrize("tokens", [1, 300, 512, 100_000])
+def test_the_longest_context_fits_and_the_next_one_does_not(storage: memory.Storage, tokens: int) -> None:
+    found = longest(XS2, cache_bytes(XS2, tokens, storage), storage)
+    assert found == tokens
+    assert longest(XS2, 0, storage) == 0
+    assert longest(XS2, 1 << 60, storage) == XS2.max_context
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with 27 GiB free, as a Mac of 36 GB has."""
+    place = memory.Place("cpu", 27 << 30, PRECISIONS)
+    monkeypatch.setattr("laguna_backend.inspection.places", lambda: [place])
+
+
+@pytest.mark.usefixtures("machine")
+def test_what_fits_a_small_machine(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(shape_config("xs2", 40)))
+    rows = facts(tmp_path)
+    assert ("cache", "  131,072 tokens: 10,360.0 MiB float32, 5,180.0 MiB bfloat16, 2,590.0 MiB fp8") in rows
+    [fits] = [value for name, value in rows if name == "fits"]
+    assert fits.startswith("cpu, 27,648 MiB free: bf16 does not fit; int8 does not fit; int4 with ")
+    assert fits.endswith("131,072 tokens (bf16 cache), 131,072 tokens (FP8 cache)")
+    assert dict(rows)["format"].startswith("cannot be read")
+
+
+def test_the_format_of_a_quantised_checkpoint_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules, config = FORMATS["nvfp4"]
+    source = write_checkpoint(tmp_path / "source", hidden_size=48, moe_intermediate_size=24)
+    both = q.quantise(source, rules, config | {"kv_cache_scheme": CACHE}, tmp_path)
+    assert main(["info", str(both / "quantised")]) == 0
+    said = capsys.readouterr().out
+    assert "compressed-tensors: NVFP4, groups of 16; " in said
+    assert "bits a parameter, FP8 cache with scales" in said
+    assert main(["info", str(both / "plain")]) == 0
+    assert "safetensors, float32; 3" in capsys.readouterr().out
+
+
+def test_the_format_of_a_gguf_file_is_told(tmp_path: Path) -> None:
+    source = write_checkpoint(tmp_path / "source", hidden_size=64, head_dim=32, num_hidden_layers=3)
+    path, _ = convert(source, tmp_path / "gguf", gguf.GGMLQuantizationType.BF16)
+    said = dict(facts(path.parent))
+    assert said["format"].startswith("GGUF: ")
+    assert "BF16" in said["format"]
+    assert said["weights"].endswith("bytes in 1 file(s)")
