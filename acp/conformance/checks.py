@@ -34,7 +34,7 @@ async def tour(talk: Conversation) -> None:
     """A turn that ends by itself, then an error and more calls, so that what comes late is seen."""
     session = talk.variables["session"]
     await talk.end_of_turn(await talk.prompt(session, "Say hello."))
-    if talk.announced("sessionCapabilities.list" if talk.version == 1 else "session.list"):
+    if talk.version == 2 or talk.announced("sessionCapabilities.list"):
         await talk.call("session/list", {})
     await talk.answer(await talk.ask("_check/nothing", {}))
     await talk.session()
@@ -43,6 +43,10 @@ async def tour(talk: Conversation) -> None:
 async def cancel(talk: Conversation) -> None:
     session = talk.variables["session"]
     id = await talk.prompt(session, talk.cancel_prompt)
+    if talk.version == 2:
+        # Before it is inserted, a prompt that is cancelled has no turn to end.
+        if "error" in (receipt := await talk.answer(id)):
+            talk.fail(f"the prompt was answered with {receipt['error']}")
     await talk.send({"method": "session/cancel", "params": {"sessionId": session}})
     reason = await talk.end_of_turn(id)
     if reason != "cancelled":
