@@ -43,10 +43,9 @@ async def tour(talk: Conversation) -> None:
 async def cancel(talk: Conversation) -> None:
     session = talk.variables["session"]
     id = await talk.prompt(session, talk.cancel_prompt)
-    if talk.version == 2:
-        # Before it is inserted, a prompt that is cancelled has no turn to end.
-        if "error" in (receipt := await talk.answer(id)):
-            talk.fail(f"the prompt was answered with {receipt['error']}")
+    # In version 2 a prompt that is cancelled before it is inserted has no turn to end.
+    if talk.version == 2 and "error" in (receipt := await talk.answer(id)):
+        talk.fail(f"the prompt was answered with {receipt['error']}")
     await talk.send({"method": "session/cancel", "params": {"sessionId": session}})
     reason = await talk.end_of_turn(id)
     if reason != "cancelled":
