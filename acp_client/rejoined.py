@@ -7,16 +7,16 @@ then the turn is reported lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import anyio
 
 from acp.connection import Connection
-from acp.errors import ConnectionClosed, ErrorCode, RequestError
+from acp.errors import ConnectionClosed, ErrorCode, LocalProtocolError, RequestError
 from acp.updates import Json, TurnEnded
 
-from .surface import Ending
+from .surface import Ending, Opened, Place, Surface
 
 PROMPT_META = "acp-laguna/prompt"
 TURN_META = "acp-laguna/turn"
@@ -63,7 +63,25 @@ class RejoinedTurn:
         self._known.set()
 
 
-def rejoined(turn: RejoinedTurn, meta: Mapping[str, Any] | None, prompt: str) -> RejoinedTurn:
+async def rejoin(
+    surface: Surface, turns: MutableMapping[str, Any], id: str, place: Place, prompt: str | None
+) -> tuple[Opened, RejoinedTurn | None]:
+    """`Surface.rejoin`, of either version; `turns` are its turns by session."""
+    if prompt is None:
+        try:
+            return await surface.open_session(id, place, replay=False), None
+        except LocalProtocolError:
+            return await surface.open_session(id, place, replay=True), None
+    turn = turns[id] = RejoinedTurn(surface.connection)
+    try:
+        opened = await surface.open_session(id, place, replay=True)
+        return opened, _rejoined(turn, opened.meta, prompt)
+    except BaseException:
+        turns.pop(id, None)
+        raise
+
+
+def _rejoined(turn: RejoinedTurn, meta: Mapping[str, Any] | None, prompt: str) -> RejoinedTurn:
     """The turn of a prompt, by what the agent says of it. Raises ConnectionClosed where it is lost."""
     fate = (meta or {}).get(TURN_META)
     match fate:

@@ -21,7 +21,7 @@ from acp.updates import Block, Choice, ConfigOption, Json, OtherBlock, OtherOpti
 from acp.v1 import dialect, schema
 
 from .host import Files, Host, Option
-from .rejoined import PROMPT_META, RejoinedTurn, rejoined
+from .rejoined import PROMPT_META, RejoinedTurn, rejoin
 from .surface import AgentInfo, Ending, Opened, Owner, PendingTurn, Place, Question, SessionCard, Usage
 from .terminals_v1 import TerminalsV1
 
@@ -109,18 +109,7 @@ class SurfaceV1:
         return _opened(id, resumed)
 
     async def rejoin(self, id: str, place: Place, prompt: str | None) -> tuple[Opened, PendingTurn | None]:
-        if prompt is None:
-            try:
-                return await self.open_session(id, place, replay=False), None
-            except LocalProtocolError:
-                return await self.open_session(id, place, replay=True), None
-        turn = self._turns[id] = RejoinedTurn(self.connection)
-        try:
-            opened = await self.open_session(id, place, replay=True)
-            return opened, rejoined(turn, opened.meta, prompt)
-        except BaseException:
-            self._turns.pop(id, None)
-            raise
+        return await rejoin(self, self._turns, id, place, prompt)
 
     async def fork_session(self, id: str, place: Place) -> Opened:
         request = schema.ForkSessionRequest.decode({"sessionId": id, **self._place(place)})

@@ -32,7 +32,7 @@ from acp.v2 import dialect, schema
 from acp.v2.hearing import hear_call
 
 from .host import Host, Option
-from .rejoined import PROMPT_META, RejoinedTurn, rejoined
+from .rejoined import PROMPT_META, RejoinedTurn, rejoin
 from .surface import AgentInfo, Ending, Opened, Owner, PendingTurn, Place, Question, SessionCard, Usage
 
 _NEEDS = {"image": "image", "audio": "audio", "resource": "embedded_context"}
@@ -99,18 +99,7 @@ class SurfaceV2:
         return _opened(id, await self.connection.call(schema.SESSION_RESUME, request))
 
     async def rejoin(self, id: str, place: Place, prompt: str | None) -> tuple[Opened, PendingTurn | None]:
-        if prompt is None:
-            try:
-                return await self.open_session(id, place, replay=False), None
-            except LocalProtocolError:
-                return await self.open_session(id, place, replay=True), None
-        turn = self._turns[id] = RejoinedTurn(self.connection)
-        try:
-            opened = await self.open_session(id, place, replay=True)
-            return opened, rejoined(turn, opened.meta, prompt)
-        except BaseException:
-            self._turns.pop(id, None)
-            raise
+        return await rejoin(self, self._turns, id, place, prompt)
 
     async def fork_session(self, id: str, place: Place) -> Opened:
         request = schema.ForkSessionRequest.decode({"sessionId": id, **self._place(place)})

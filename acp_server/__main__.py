@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 import anyio
 
+from acp.signals import stop_on_signal
 from acp.transports.stdio import stdio_transport
 
 from .agent import Agent, serve
-from .command import add_agent_options, add_log_options, agent_of, begin_log, close_model, stop_asked
+from .command import add_agent_options, add_log_options, agent_of, begin_log, close_model
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,16 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def _run(agent: Agent) -> None:
     async with anyio.create_task_group() as group:
-        group.start_soon(_stop_on_signal, group.cancel_scope)
+        group.start_soon(stop_on_signal, group.cancel_scope)
         async with stdio_transport() as transport:
             await serve(agent, transport)
         group.cancel_scope.cancel()
     await close_model(agent)
-
-
-async def _stop_on_signal(scope: anyio.CancelScope) -> None:
-    await stop_asked()
-    scope.cancel()
 
 
 if __name__ == "__main__":

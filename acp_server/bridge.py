@@ -20,6 +20,8 @@ from collections.abc import Sequence
 
 import anyio
 
+from acp.command_line import split_command
+from acp.signals import stop_on_signal
 from acp.transports import Transport
 from acp.transports.child import spawn_agent
 from acp.transports.credentials import add_url_options, headers_of
@@ -28,7 +30,7 @@ from acp.transports.stdio import stdio_transport
 from acp.transports.websocket import WebSocketTransport
 from acp.transports.websocket_opening import CannotConnect, connect_websocket
 
-from .command import add_log_options, begin_log, stop_asked
+from .command import add_log_options, begin_log
 from .gate import Visitor
 from .serving import add_server_options, run_server, server_of
 from .websocket_server import Talk
@@ -45,9 +47,7 @@ agent in front of one on the network.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the bridge; the exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    split = arguments.index("--") if "--" in arguments else len(arguments)
-    ours, command = arguments[:split], arguments[split + 1 :]
+    ours, command = split_command(argv)
     if any(word == "--url" or word.startswith("--url=") for word in ours):
         return _to_network(ours, command)
     return _from_network(ours, command)
@@ -126,7 +126,7 @@ def _to_network(arguments: Sequence[str], command: Sequence[str]) -> int:
 async def _join(options: argparse.Namespace, headers: dict[str, str]) -> int:
     status = 0
     async with anyio.create_task_group() as group:
-        group.start_soon(_stop_on_signal, group.cancel_scope)
+        group.start_soon(stop_on_signal, group.cancel_scope)
         try:
             async with connect_websocket(options.url, headers=headers, insecure=options.insecure) as remote:
                 async with stdio_transport() as here:
@@ -144,11 +144,6 @@ async def _between(here: Transport, remote: WebSocketTransport) -> int:
         return 0
     print(f"acp bridge: {remote.epitaph() or 'the connection ended'}", file=sys.stderr, flush=True)
     return 1
-
-
-async def _stop_on_signal(scope: anyio.CancelScope) -> None:
-    await stop_asked()
-    scope.cancel()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,10 +93,3 @@ def begin_log(options: argparse.Namespace) -> None:
 async def close_model(agent: Agent) -> None:
     with anyio.move_on_after(CLOSING, shield=True):
         await agent.model.aclose()
-
-
-async def stop_asked() -> None:
-    """Wait for SIGTERM or SIGINT."""
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            return

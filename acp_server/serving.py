@@ -8,11 +8,11 @@ import sys
 
 import anyio
 
+from acp.signals import stop_asked
 from acp.transports.lines import LONGEST_LINE
 from acp.transports.websocket import HEARTBEAT, STALL, Limits
 from acp.transports.websocket_opening import is_loopback
 
-from .command import stop_asked
 from .gate import Gate, read_tokens
 from .websocket_server import ServerLimits, Talk, WebSocketServer
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .conversation import CheckFailed
+from .asking import CheckFailed
 from .patterns import Variables, fill, mismatch
 from .requirements import SPEC
 from .walking import key

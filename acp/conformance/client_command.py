@@ -13,56 +13,44 @@ import argparse
 import functools
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import anyio
 
+from ..command_line import split_command
 from .client_run import ClientSettings, check_client
 from .client_serve import serve
-from .reports import as_html, as_json, as_junit, line, summary
-from .run import Outcome
+from .judging import add_judging_options, environment, report, tell
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0 if conformant, 1 if not, 2 if the command line makes no sense."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    split = arguments.index("--") if "--" in arguments else len(arguments)
-    options, command = _parser().parse_args(arguments[:split]), arguments[split + 1 :]
+    words, command = split_command(argv)
+    options = _parser().parse_args(words)
     if bool(command) == bool(options.serve):
         return _wrong("give the client's command after --, or --serve SOCKET")
-    if wrong := [pair for pair in options.env if "=" not in pair]:
-        return _wrong(f"--env takes NAME=VALUE, not {wrong[0]!r}")
+    try:
+        env = environment("--env", options.env)
+    except ValueError as error:
+        return _wrong(str(error))
     settings = ClientSettings(
         version=options.protocol,
         timeout=options.timeout,
         linger=options.linger,
         cwd=options.cwd,
-        env=dict(pair.split("=", 1) for pair in options.env),
+        env=env,
         says=options.says,
         turn=options.turn,
         interrupt=not options.no_interrupt,
         jobs=options.jobs,
     )
-    run = functools.partial(check_client, command, settings, only=options.only, tell=_tell)
+    run = functools.partial(check_client, command, settings, only=options.only, tell=tell)
     if options.serve:
-        run = functools.partial(serve, options.serve, settings, functools.partial(print, flush=True), tell=_tell)
+        run = functools.partial(serve, options.serve, settings, functools.partial(print, flush=True), tell=tell)
     try:
         outcomes = anyio.run(run)
     except (ValueError, OSError) as error:
         return _wrong(str(error))
-    for name, text in (
-        (options.json, lambda: as_json(outcomes, settings.version)),
-        (options.junit, lambda: as_junit(outcomes)),
-        (options.html, lambda: as_html(outcomes, settings.version)),
-    ):
-        if name:
-            Path(name).write_text(text(), encoding="utf-8")
-    print(summary(outcomes))
-    return 0 if summary(outcomes).startswith("CONFORMANT") else 1
-
-
-def _tell(outcome: Outcome) -> None:
-    print(line(outcome), flush=True)
+    return report(outcomes, options)
 
 
 def _wrong(words: str) -> int:
@@ -73,11 +61,7 @@ def _wrong(words: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="acp check client", description=__doc__, formatter_class=raw)
-    parser.add_argument("--protocol", type=int, choices=[1, 2], default=1)
-    parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--junit", metavar="FILE")
-    parser.add_argument("--html", metavar="FILE")
-    parser.add_argument("--timeout", type=float, default=10.0, help="seconds for each wait")
+    add_judging_options(parser)
     parser.add_argument("--linger", type=float, default=1.0, help="seconds that a client is heard after its turn")
     parser.add_argument("--cwd", metavar="DIR", help="where to start the client (default: a new directory each time)")
     parser.add_argument("--env", metavar="NAME=VALUE", action="append", default=[])
@@ -85,6 +69,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="clients that run at once")
     parser.add_argument("--turn", type=int, default=1, metavar="N", help="the checks are about the client's Nth prompt")
     parser.add_argument("--no-interrupt", action="store_true", help="it cancels by itself, without SIGINT")
-    parser.add_argument("--only", metavar="CHECK", action="append", default=[], help="this check alone; repeatable")
     parser.add_argument("--serve", metavar="SOCKET", help="wait for an editor")
     return parser

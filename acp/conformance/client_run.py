@@ -12,15 +12,12 @@ import anyio
 
 from ..tasks import task_group
 from .agents import RICH
+from .asking import CheckFailed
 from .client_checks import ClientCheck, client_checks
 from .client_watch import SHOWN_BY
-from .conversation import CheckFailed
 from .part import Part, Skipped
-from .run import TOUR, Outcome
+from .run import TOUR, Faults, Outcome, Transcript, gather, watched
 from .stage import NotStarted, open_stage, start_client, with_agent
-
-Transcript = tuple[tuple[str, str], ...]
-Faults = dict[str, tuple[str, Transcript]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +81,6 @@ async def check_client(
     return [found[check.id] for check in chosen]
 
 
-def watched(chosen: Sequence[ClientCheck], faults: Faults) -> list[Outcome]:
-    """What was seen of that which is watched in all conversations."""
-    found = ((check, *faults.get(check.id, ("", ()))) for check in chosen)
-    return [Outcome(check, "fail" if words else "pass", words, 0.0, transcript) for check, words, transcript in found]
-
-
-def gather(faults: Faults, part: Part, where: str = "") -> None:
-    """Keep the first fault of each kind."""
-    for id, fault in part.watch.faults:
-        faults.setdefault(id, (fault + where, tuple(part.transcript)))
-
-
 async def run_check(argv: Sequence[str], settings: ClientSettings, check: ClientCheck, faults: Faults) -> Outcome:
     """Start a client and run a check in its conversation; the faults that are seen go into `faults`."""
     began = time.monotonic()
@@ -121,7 +106,7 @@ async def run_check(argv: Sequence[str], settings: ClientSettings, check: Client
         if settings.cwd is None:
             shutil.rmtree(cwd, ignore_errors=True)
     if part:
-        gather(faults, part, f" (in {check.id})")
+        gather(faults, part.watch.faults, tuple(part.transcript), f" (in {check.id})")
     if part and not transcript:
         transcript = tuple(part.transcript)
     return Outcome(check, verdict, words, time.monotonic() - began, transcript)

@@ -11,9 +11,9 @@ import anyio
 
 from .agents import RICH
 from .client_checks import ClientCheck, client_checks
-from .client_run import ClientSettings, Faults, gather, judge, watched
+from .client_run import ClientSettings, judge
 from .part import Gone, Message, Part
-from .run import Outcome
+from .run import Faults, Outcome, gather, watched
 from .stage import open_stage
 from .walking import obj, objects
 
@@ -50,7 +50,7 @@ async def serve(
             except Gone:
                 pass
     faults: Faults = {}
-    gather(faults, part)
+    gather(faults, part.watch.faults, tuple(part.transcript))
     seen = watched([check for check in checks if check.part is None], faults)
     for outcome in seen:
         tell(outcome)

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import anyio
 
-from .conversation import CheckFailed
+from .asking import CheckFailed
 from .part import ALIVE, Gone, Part, Skipped
 from .walking import Json, key, obj
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections import deque
 from collections.abc import Callable
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import anyio
 
 from ..transports import Oversize
 from ..transports.child import ChildTransport
+from .asking import Asking, CheckFailed
 from .patterns import Variables
+from .walking import key, obj, there
 from .watch import Watch
 
 Json = Any
@@ -21,22 +22,17 @@ CLIENT = {"name": "acp-check", "version": "1"}
 DONE = {"end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled"}
 
 
-class CheckFailed(Exception):
-    """The agent did not do what the check asks for."""
-
-
-class Conversation:
+class Conversation(Asking):
     """Texts to and from one agent. Whatever is waited for comes within `patience` seconds or the check fails."""
 
     def __init__(self, transport: ChildTransport, version: int, cwd: str, patience: float, cancel_prompt: str) -> None:
+        super().__init__()
         self.transport, self.version, self.cwd = transport, version, cwd
         self.patience, self.cancel_prompt = patience, cancel_prompt
         self.watch = Watch(version)
         self.transcript: list[tuple[str, str]] = []
         self.variables: Variables = {"cwd": cwd, "elsewhere": tempfile.gettempdir(), "version": version}
         self.capabilities: dict[str, Json] = {}
-        self._kept: deque[Message] = deque()
-        self._last = 0
 
     async def text(self, text: bytes) -> None:
         """Send a text as it is."""
@@ -52,22 +48,9 @@ class Conversation:
         self.watch.sent(message)
         await self.text(json.dumps(message, ensure_ascii=False).encode())
 
-    async def ask(self, method: str, params: Json) -> int:
-        """Send a request; its id."""
-        self._last += 1
-        await self.send({"id": self._last, "method": method, "params": params})
-        return self._last
-
-    async def call(self, method: str, params: Json) -> Json:
-        """The result of a request; an error fails the check."""
-        answer = await self.answer(await self.ask(method, params))
-        if "error" in answer:
-            raise CheckFailed(f"{method} was answered with {answer['error']}")
-        return answer["result"]
-
     async def answer(self, id: Json) -> Message:
         """The answer under an id, its type kept; what comes before it is passed over."""
-        return await self.until(lambda m: "method" not in m and _same(m.get("id"), id), f"answer to {id!r}")
+        return await self.until(lambda m: "method" not in m and key(m.get("id")) == key(id), f"answer to {id!r}")
 
     async def until(self, wanted: Callable[[Message], bool], what: str) -> Message:
         """The next message that is wanted."""
@@ -100,9 +83,6 @@ class Conversation:
             await self.send({"id": message["id"], "result": {"outcome": {"outcome": "cancelled"}}})
         else:
             await self.send({"id": message["id"], "error": {"code": -32601, "message": "not announced"}})
-
-    def fail(self, words: str) -> NoReturn:
-        raise CheckFailed(words)
 
     # What most checks begin with ---------------------------------------------------------------------------
 
@@ -149,17 +129,9 @@ class Conversation:
 
     def announced(self, gate: str) -> bool:
         """Is a capability there? A dotted path; null, false and absent are no."""
-        here: Json = self.capabilities
-        for part in gate.split("."):
-            here = cast("Message", here).get(part) if isinstance(here, dict) else None
-        return here is not None and here is not False
+        return there(self.capabilities, gate)
 
 
 def result_of(answer: Message) -> Message:
     """The result of an answer; empty if there is none or it is no object."""
-    result: Json = answer.get("result")
-    return cast("Message", result) if isinstance(result, dict) else {}
-
-
-def _same(left: Json, right: Json) -> bool:
-    return type(left) is type(right) and left == right
+    return obj(answer.get("result"))

@@ -25,9 +25,12 @@ from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException
 
+from ..command_line import split_command
 from .cases import Case, read_case
-from .replay import Transcript, play, shown
+from .replay import play
+from .reports import shown
 from .requirements import SPEC
+from .run import Transcript
 from .strategies import Values
 
 Json = Any
@@ -173,8 +176,7 @@ def _size(steps: Steps) -> tuple[int, int]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0 if nothing failed, 1 if something did, 2 if the command line makes no sense."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    split = arguments.index("--") if "--" in arguments else len(arguments)
+    words, command = split_command(argv)
     parser = argparse.ArgumentParser(prog="acp check explore", description=__doc__)
     parser.add_argument("--protocol", type=int, choices=[1, 2], default=1)
     parser.add_argument("--examples", type=int, default=100, help="conversations, each with a fresh agent")
@@ -183,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--prompt", default=PROMPT, help="what prompts say; should end soon")
     parser.add_argument("--save", metavar="CASE.json", type=Path, default=Path("explored.json"))
-    options, command = parser.parse_args(arguments[:split]), arguments[split + 1 :]
+    options = parser.parse_args(words)
     if not command:
         print("acp check explore: give the agent's command after --", file=sys.stderr)
         return 2

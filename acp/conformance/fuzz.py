@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import anyio
 
+from ..command_line import split_command
 from ..errors import RequestError
 from ..methods import Method
 from ..peer import Called, Peer, RequestId
@@ -167,9 +168,7 @@ async def _volley(transport: ChildTransport, lines: Sequence[bytes], probe: str)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    words = list(sys.argv[1:] if argv is None else argv)
-    at = words.index("--") if "--" in words else len(words)
-    words, command = words[:at], words[at + 1 :]
+    words, command = split_command(argv)
     parser = argparse.ArgumentParser(prog="python -m acp.conformance.fuzz", description=__doc__)
     parser.add_argument("--lines", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)

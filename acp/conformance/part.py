@@ -6,14 +6,13 @@ import json
 import tempfile
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from typing import NoReturn
 
 import anyio
 
 from ..transports import Oversize
 from .agents import AGENT, BARE
+from .asking import Asking, CheckFailed
 from .client_watch import ClientWatch
-from .conversation import CheckFailed
 from .patterns import Variables
 from .schema_check import needs
 from .stage import Player, Wire
@@ -34,13 +33,14 @@ class Skipped(Exception):
     """The client does not do what the check is about, and does not have to."""
 
 
-class Part:
+class Part(Asking):
     """Texts to and from one client. Whatever is waited for comes within `patience` seconds or the check fails.
 
     Requests that nobody waits for are answered on the way, as `serve` has it.
     """
 
     def __init__(self, wire: Wire, version: int, patience: float, player: Player | None = None) -> None:
+        super().__init__()
         self.wire, self.player, self.version, self.patience = wire, player, version, patience
         self.watch = ClientWatch(version)
         self.transcript: list[tuple[str, str]] = []
@@ -51,7 +51,6 @@ class Part:
         self.interrupts = True
         self.prompts: dict[str, Json] = {}
         self._sessions = 0
-        self._last = 0
         self.cancelled = self.gone = False
         self.passed: dict[tuple[str, Json], Message] = {}
         self._hooks: dict[str, Callable[[Message], Awaitable[None]]] = {}
@@ -78,9 +77,10 @@ class Part:
         with self.living():
             await self.wire.send(text)
 
-    def note(self, text: bytes) -> None:
+    def note(self, text: bytes, who: str = "agent") -> None:
+        """Put a text into the transcript, cut if it is very long."""
         shown = text if len(text) < 10_000 else text[:1000] + f" … {len(text)} bytes".encode()
-        self.transcript.append(("agent", shown.decode(errors="replace")))
+        self.transcript.append((who, shown.decode(errors="replace")))
 
     @contextmanager
     def living(self) -> Generator[None]:
@@ -95,19 +95,6 @@ class Part:
 
     async def refuse(self, request: Message, code: int, words: str, **data: Json) -> None:
         await self.send({"id": request["id"], "error": {"code": code, "message": words, **data}})
-
-    async def ask(self, method: str, params: Json) -> int:
-        """Send a request; its id."""
-        self._last += 1
-        await self.send({"id": self._last, "method": method, "params": params})
-        return self._last
-
-    async def call(self, method: str, params: Json) -> Json:
-        """The result of a request; an error fails the check."""
-        answer = await self.answer(await self.ask(method, params))
-        if "error" in answer:
-            self.fail(f"{method} was answered with {answer['error']}")
-        return answer["result"]
 
     async def update(self, **update: Json) -> None:
         """Report something in the session."""
@@ -151,8 +138,7 @@ class Part:
                 raise Gone(f"the client has closed the agent's stdin; {self.epitaph()}") from None
             if isinstance(text, Oversize):
                 raise CheckFailed(str(text))
-            shown = text if len(text) < 10_000 else text[:1000] + f" … {len(text)} bytes".encode()
-            self.transcript.append(("client", shown.decode(errors="replace")))
+            self.note(text, "client")
             if (message := self.watch.heard(text)) is not None:
                 self.cancelled |= message.get("method") == "session/cancel"
                 return message
@@ -171,9 +157,6 @@ class Part:
 
     def epitaph(self) -> str:
         return self.player.epitaph() if self.player else "its connection ended"
-
-    def fail(self, words: str) -> NoReturn:
-        raise CheckFailed(words)
 
     # What an agent does --------------------------------------------------------------------------------------
 

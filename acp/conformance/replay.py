@@ -9,55 +9,45 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import anyio
 
-from ..transports.child import spawn_agent
+from ..command_line import split_command
 from .cases import Case, read_case
 from .client_checks import ClientCheck
-from .client_run import ClientSettings, Faults, run_check
-from .conversation import CheckFailed, Conversation
-from .run import CANCEL_PROMPT
+from .client_run import ClientSettings, run_check
+from .conversation import Conversation
+from .reports import shown
+from .run import Faults, Settings, Transcript, converse
 from .watch import WATCHED
-
-Transcript = tuple[tuple[str, str], ...]
 
 
 async def play(case: Case, argv: Sequence[str], version: int, timeout: float) -> tuple[str, Transcript]:
     """What an agent does wrong in a case, or nothing; and all that was said. Takes at most thrice the timeout."""
-    cwd = tempfile.mkdtemp(prefix="acp-check-")
-    talk: Conversation | None = None
-    words = f"the watchdog ended it after {3 * timeout:g} s"
-    try:
-        with anyio.move_on_after(3 * timeout):
-            async with spawn_agent(argv, cwd=cwd, env=os.environ, patience=0.5) as transport:
-                talk = Conversation(transport, version, cwd, timeout, CANCEL_PROMPT)
-                await _converse(case, talk)
-                words = ""
-    except (CheckFailed, OSError, KeyError, TypeError) as error:
-        words = str(error) if isinstance(error, CheckFailed | OSError) else f"an answer is shaped wrong: {error!r}"
-    finally:
-        shutil.rmtree(cwd, ignore_errors=True)
-    if talk is not None and not words:
+    verdict, words, talk = await converse(
+        argv, Settings(version=version, timeout=timeout), functools.partial(_play, case)
+    )
+    if talk is not None and verdict == "pass":
         words = next((fault for id, fault in talk.watch.faults if WATCHED[id][0] == "mandatory"), "")
     return words, tuple(talk.transcript) if talk else ()
 
 
-async def _converse(case: Case, talk: Conversation) -> None:
-    if case.open != "nothing":
-        await talk.initialize()
-    if case.open == "session":
-        await talk.session()
-    await case.play(talk)
-    if case.open != "nothing":
-        await talk.answer(await talk.ask("_check/alive", {}))
+async def _play(case: Case, talk: Conversation) -> tuple[str, str]:
+    try:
+        if case.open != "nothing":
+            await talk.initialize()
+        if case.open == "session":
+            await talk.session()
+        await case.play(talk)
+        if case.open != "nothing":
+            await talk.answer(await talk.ask("_check/alive", {}))
+    except (KeyError, TypeError) as error:
+        return "fail", f"an answer is shaped wrong: {error!r}"
+    return "pass", ""
 
 
 async def play_client(case: Case, argv: Sequence[str], version: int, timeout: float) -> tuple[str, Transcript]:
@@ -71,13 +61,12 @@ async def play_client(case: Case, argv: Sequence[str], version: int, timeout: fl
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0 if all went well, 1 if not, 2 if the command line makes no sense."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    split = arguments.index("--") if "--" in arguments else len(arguments)
+    words, command = split_command(argv)
     parser = argparse.ArgumentParser(prog="acp check replay", description=__doc__)
     parser.add_argument("case", metavar="CASE.json", type=Path)
     parser.add_argument("--protocol", type=int, choices=[1, 2], help="default: the case's first")
     parser.add_argument("--timeout", type=float, default=10.0, help="seconds for each wait")
-    options, command = parser.parse_args(arguments[:split]), arguments[split + 1 :]
+    options = parser.parse_args(words)
     if not command:
         print("acp check replay: give a command after --", file=sys.stderr)
         return 2
@@ -96,7 +85,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{'fail' if words else 'pass'} {case.id}: {words or case.description}")
         failed |= bool(words)
     return 1 if failed else 0
-
-
-def shown(transcript: Transcript) -> str:
-    return "\n".join(f"{'→' if who == 'client' else '←'} {text}" for who, text in transcript)

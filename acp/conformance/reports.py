@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from .requirements import requirements
-from .run import Outcome, conformant
+from .run import Outcome, Transcript, conformant
 
 STYLE = """body{font:15px system-ui;margin:2rem auto;max-width:70rem;padding:0 1rem;color-scheme:light dark}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #8884}
@@ -64,7 +64,7 @@ def as_junit(outcomes: Sequence[Outcome]) -> str:
         )
         if o.verdict != "pass":
             tag = "failure" if o.verdict == "fail" else "skipped"
-            ElementTree.SubElement(case, tag, message=_printable(o.words)).text = _printable(_transcript(o))
+            ElementTree.SubElement(case, tag, message=_printable(o.words)).text = _printable(shown(o.transcript))
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)
 
 
@@ -86,12 +86,13 @@ def as_html(outcomes: Sequence[Outcome], version: int) -> str:
 def _details(outcome: Outcome) -> str:
     if outcome.verdict != "fail":
         return ""
-    words, texts = html.escape(outcome.words), html.escape(_transcript(outcome))
+    words, texts = html.escape(outcome.words), html.escape(shown(outcome.transcript))
     return f"<details><summary>{words}</summary><pre>{texts}</pre></details>"
 
 
-def _transcript(outcome: Outcome) -> str:
-    return "\n".join(f"{'→' if who == 'client' else '←'} {text}" for who, text in outcome.transcript)
+def shown(transcript: Transcript) -> str:
+    """A transcript for people, a text a line."""
+    return "\n".join(f"{'→' if who == 'client' else '←'} {text}" for who, text in transcript)
 
 
 def _printable(text: str) -> str:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import anyio
 
 from ..transports.child import spawn_agent
+from .asking import CheckFailed
 from .checks import Check, checks
-from .conversation import CheckFailed, Conversation
+from .conversation import Conversation
 
+Transcript = tuple[tuple[str, str], ...]
+Faults = dict[str, tuple[str, Transcript]]
+"""Watched check → what was first seen of it, and in which conversation."""
 TOUR = "turn.tour"
 CANCEL_PROMPT = "Count slowly to one thousand."
 
@@ -38,7 +43,7 @@ class Outcome:
     verdict: str
     words: str = ""
     seconds: float = 0.0
-    transcript: tuple[tuple[str, str], ...] = ()
+    transcript: Transcript = ()
 
 
 def conformant(outcomes: Sequence[Outcome]) -> bool:
@@ -56,32 +61,47 @@ async def check_agent(
     """Judge the agent that a command starts; `only` names checks, none means all."""
     settings = settings or Settings()
     chosen = [check for check in checks(settings.version) if not only or check.id in only]
-    watched = [check for check in chosen if check.run is None]
+    silent = [check for check in chosen if check.run is None]
     active = [check for check in chosen if check.run is not None]
-    if watched and not active:
+    if silent and not active:
         active = [check for check in checks(settings.version) if check.id == TOUR]
-    faults: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {}
+    faults: Faults = {}
     outcomes: list[Outcome] = []
     for check in active:
         outcome = await _one(argv, settings, check, faults)
         if check in chosen:
             outcomes.append(outcome)
             tell(outcome)
-    for check in watched:
-        words, transcript = faults.get(check.id, ("", ()))
-        outcome = Outcome(check, "fail" if words else "pass", words, 0.0, transcript)
+    for outcome in watched(silent, faults):
         outcomes.append(outcome)
         tell(outcome)
     return outcomes
 
 
-async def _one(
-    argv: Sequence[str],
-    settings: Settings,
-    check: Check,
-    faults: dict[str, tuple[str, tuple[tuple[str, str], ...]]],
-) -> Outcome:
+def watched(chosen: Sequence[Check], faults: Faults) -> list[Outcome]:
+    """What was seen of that which is watched in all conversations."""
+    found = ((check, *faults.get(check.id, ("", ()))) for check in chosen)
+    return [Outcome(check, "fail" if words else "pass", words, 0.0, transcript) for check, words, transcript in found]
+
+
+def gather(faults: Faults, seen: Sequence[tuple[str, str]], transcript: Transcript, where: str = "") -> None:
+    """Keep the first fault of each kind."""
+    for id, fault in seen:
+        faults.setdefault(id, (fault + where, transcript))
+
+
+async def _one(argv: Sequence[str], settings: Settings, check: Check, faults: Faults) -> Outcome:
     began = time.monotonic()
+    verdict, words, talk = await converse(argv, settings, functools.partial(_judge, check))
+    transcript = tuple(talk.transcript) if talk else ()
+    gather(faults, talk.watch.faults if talk else (), transcript, f" (in {check.id})")
+    return Outcome(check, verdict, words, time.monotonic() - began, transcript)
+
+
+async def converse(
+    argv: Sequence[str], settings: Settings, hold: Callable[[Conversation], Awaitable[tuple[str, str]]]
+) -> tuple[str, str, Conversation | None]:
+    """Start an agent and hold a conversation with it: the verdict, the words for it, and what it was, if it was one."""
     cwd = settings.cwd or tempfile.mkdtemp(prefix="acp-check-")
     talk: Conversation | None = None
     verdict, words = "fail", f"the watchdog ended it after {3 * settings.timeout:g} s"
@@ -89,19 +109,16 @@ async def _one(
         with anyio.move_on_after(3 * settings.timeout):
             async with spawn_agent(argv, cwd=cwd, env={**os.environ, **settings.env}, patience=0.5) as transport:
                 talk = Conversation(transport, settings.version, cwd, settings.timeout, settings.cancel_prompt)
-                verdict, words = await _judge(talk, check)
+                verdict, words = await hold(talk)
     except (CheckFailed, OSError) as error:
         verdict, words = "fail", str(error)
     finally:
         if settings.cwd is None:
             shutil.rmtree(cwd, ignore_errors=True)
-    transcript = tuple(talk.transcript) if talk else ()
-    for id, fault in talk.watch.faults if talk else ():
-        faults.setdefault(id, (f"{fault} (in {check.id})", transcript))
-    return Outcome(check, verdict, words, time.monotonic() - began, transcript)
+    return verdict, words, talk
 
 
-async def _judge(talk: Conversation, check: Check) -> tuple[str, str]:
+async def _judge(check: Check, talk: Conversation) -> tuple[str, str]:
     try:
         if check.open != "nothing":
             await talk.initialize()

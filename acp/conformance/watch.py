@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from .schema_check import known, problems, unknown_members
+from .walking import key as key_of
+from .walking import members, objects
 
 Json = Any
 Fault = tuple[str, str]
@@ -55,11 +57,11 @@ class Watch:
         """The checker said this; what is no message it said on purpose."""
         if not isinstance(message, dict) or "method" not in message:
             if isinstance(message, dict) and "id" in message:
-                self._open.discard(_key(cast("dict[str, Json]", message)["id"]))
+                self._open.discard(key_of(cast("dict[str, Json]", message)["id"]))
             return
         message = cast("dict[str, Json]", message)
         if "id" in message:
-            self._asked[_key(message["id"])] = message
+            self._asked[key_of(message["id"])] = message
         params: Json = message.get("params")
         if isinstance(params, dict) and isinstance(session := cast("dict[str, Json]", params).get("sessionId"), str):
             if message["method"] == "session/prompt":
@@ -88,7 +90,7 @@ class Watch:
         self.faults.append((check, words))
 
     def _judge(self, message: dict[str, Json]) -> Iterator[Fault]:
-        for path, key, value in _members({name: part for name, part in message.items() if name != "error"}):
+        for path, key, value in members({name: part for name, part in message.items() if name != "error"}):
             if key == "_meta" and not isinstance(value, dict | None):
                 yield "wire.meta", f"{path} is {value!r}"
             free = "rawInput" in path or "rawOutput" in path
@@ -108,9 +110,9 @@ class Watch:
             return
         kind = "Request" if "id" in message else "Notification"
         if kind == "Request":
-            if message["id"] is None or _key(message["id"]) in self._open:
+            if message["id"] is None or key_of(message["id"]) in self._open:
                 yield "wire.ids", f"{method} has the id {message['id']!r}"
-            self._open.add(_key(message["id"]))
+            self._open.add(key_of(message["id"]))
         if not known(self.version, method, kind) and not method.startswith(("_", "$/")):
             yield "wire.names", f"{method} is no {kind.lower()} of version {self.version}"
         if method.startswith(GATED):
@@ -138,7 +140,7 @@ class Watch:
         if kind == "tool_call":
             self._calls.add(call)
         if kind == "available_commands_update":
-            commands = _objects(update.get("availableCommands"))
+            commands = objects(update.get("availableCommands"))
             names = [str(command.get("name")) for command in commands]
             if len(set(names)) < len(names) or any(not n or "/" in n or len(n.split()) != 1 for n in names):
                 yield "wire.commands", f"{names}"
@@ -153,7 +155,7 @@ class Watch:
                 yield "wire.envelope", f"{error}"
             elif len(words.splitlines()) > 1:
                 yield "wire.error-line", f"{words[:200]!r}"
-        asked = self._asked.pop(_key(message.get("id")), None)
+        asked = self._asked.pop(key_of(message.get("id")), None)
         if asked is None:
             if message.get("id") is not None:  # a null id answers what had none to repeat
                 yield "wire.unasked", f"an answer to {message['id']!r}"
@@ -173,7 +175,7 @@ class Watch:
             result = cast("dict[str, Json]", result)
             if isinstance(session := result.get("sessionId"), str):
                 self.sessions.add(session)
-            ids = [str(row.get("id") or row.get("methodId")) for row in _objects(result.get("authMethods"))]
+            ids = [str(row.get("id") or row.get("methodId")) for row in objects(result.get("authMethods"))]
             if len(set(ids)) < len(ids):
                 yield "wire.auth-ids", f"{ids}"
 
@@ -184,30 +186,8 @@ def _config(options: list[Json]) -> Iterator[Fault]:
             continue
         option = cast("dict[str, Json]", option)
         rows: list[dict[str, Json]] = []
-        for row in _objects(option.get("options")):
-            rows += _objects(row["options"]) if "options" in row else [row]
+        for row in objects(option.get("options")):
+            rows += objects(row["options"]) if "options" in row else [row]
         values = [row.get("value") for row in rows]
         if option.get("currentValue") not in values or len(set(values)) < len(values):
             yield "wire.config", f"{option.get('id')}: {option.get('currentValue')!r} of {values}"
-
-
-def _objects(value: Json) -> list[dict[str, Json]]:
-    """The objects of a list; nothing of anything else, for the schema tells of that."""
-    if not isinstance(value, list):
-        return []
-    items = cast("list[Json]", value)
-    return [cast("dict[str, Json]", item) for item in items if isinstance(item, dict)]
-
-
-def _key(id: Json) -> tuple[str, Json]:
-    return type(id).__name__, id if isinstance(id, str | int | float | None) else repr(id)
-
-
-def _members(value: Json, at: str = "$") -> Iterator[tuple[str, str, Json]]:
-    if isinstance(value, dict):
-        for key, item in cast("dict[str, Json]", value).items():
-            yield f"{at}.{key}", key, item
-            yield from _members(item, f"{at}.{key}")
-    elif isinstance(value, list):
-        for n, item in enumerate(cast("list[Json]", value)):
-            yield from _members(item, f"{at}[{n}]")

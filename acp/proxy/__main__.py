@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import anyio
 
+from ..command_line import split_command
+from ..signals import stop_on_signal
 from ..transports.child import spawn_agent
 from ..transports.stdio import stdio_transport
 from .conductor import conduct
@@ -19,10 +20,9 @@ from .conductor import conduct
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the chain; 0 when the client ended it, 1 when a component did."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    split = arguments.index("--") if "--" in arguments else len(arguments)
+    words, agent = split_command(argv)
     parser = _parser()
-    options, agent = parser.parse_args(arguments[:split]), arguments[split + 1 :]
+    options = parser.parse_args(words)
     if not agent:
         parser.error("give the agent's command after --")
     try:
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 async def _run(commands: Sequence[Sequence[str]]) -> int:
     names = [f"proxy {n} ({words[0]})" for n, words in enumerate(commands[:-1], 1)] + ["the agent"]
     async with AsyncExitStack() as exits, anyio.create_task_group() as group:
-        group.start_soon(_stop_on_signal, group.cancel_scope)
+        group.start_soon(stop_on_signal, group.cancel_scope)
         components = [
             (name, await exits.enter_async_context(spawn_agent(words)))
             for name, words in zip(names, commands, strict=True)
@@ -64,13 +64,6 @@ async def _run(commands: Sequence[Sequence[str]]) -> int:
         group.cancel_scope.cancel()
         return 0 if why is None else 1
     return 0  # a signal ended it
-
-
-async def _stop_on_signal(scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            scope.cancel()
-            return
 
 
 if __name__ == "__main__":

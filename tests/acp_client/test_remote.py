@@ -10,8 +10,8 @@ from pathlib import Path
 
 import anyio
 import pytest
+from announced import announced
 from anyio.abc import Process
-from anyio.streams.buffered import BufferedByteReceiveStream
 
 from acp.errors import ConnectionClosed
 from acp_client import CannotStart, Host, allow_all, connect
@@ -26,17 +26,8 @@ TOKEN = "a-token-of-many-characters"
 async def served(*arguments: str) -> AsyncGenerator[tuple[str, Process]]:
     """A server with the scripted model: its URL and its process."""
     command = [sys.executable, "-m", "acp", "serve", "--ws", "127.0.0.1:0", "--backend", "scripted"]
-    with anyio.fail_after(60):
-        process = await anyio.open_process([*command, "--sessions", "none", *arguments], stdin=subprocess.DEVNULL)
-        assert process.stderr is not None
-        try:
-            line = await BufferedByteReceiveStream(process.stderr).receive_until(b"\n", 1000)
-            yield line.decode().split()[-1], process
-        finally:
-            with anyio.CancelScope(shield=True):
-                if process.returncode is None:
-                    process.kill()
-                await process.aclose()
+    async with announced(*command, "--sessions", "none", *arguments, seconds=60) as server:
+        yield server.url, server.process
 
 
 @pytest.mark.parametrize("version", [1, 2])

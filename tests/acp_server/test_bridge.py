@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -12,8 +11,8 @@ from pathlib import Path
 
 import anyio
 import pytest
+from announced import announced
 from anyio.abc import Process
-from anyio.streams.buffered import BufferedByteReceiveStream
 
 from acp.transports.websocket_opening import connect_websocket
 from acp_client import Host, allow_all, connect
@@ -34,18 +33,14 @@ def anyio_backend() -> str:
 async def bridged(*command: str, options: tuple[str, ...] = ()) -> AsyncGenerator[tuple[str, Process]]:
     """A bridge in front of a command: its URL and its process."""
     words = [sys.executable, "-m", "acp", "bridge", "--ws", "127.0.0.1:0", *options, "--", *command]
-    with anyio.fail_after(30):
-        process = await anyio.open_process(words, stdin=subprocess.DEVNULL)
-        assert process.stderr is not None
+    async with announced(*words, seconds=30) as server:
         try:
-            line = await BufferedByteReceiveStream(process.stderr).receive_until(b"\n", 1000)
-            yield line.decode().split()[-1], process
+            yield server.url, server.process
         finally:
             with anyio.CancelScope(shield=True):
-                if process.returncode is None:
-                    process.terminate()
-                    assert await process.wait() == 0
-                await process.aclose()
+                if server.process.returncode is None:
+                    server.process.terminate()
+                    assert await server.process.wait() == 0
 
 
 async def test_there_and_back_again(tmp_path: Path) -> None:

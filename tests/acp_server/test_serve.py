@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import ssl
-import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from announced import announced
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
@@ -49,20 +49,8 @@ class Server:
 @asynccontextmanager
 async def served(*arguments: str) -> AsyncGenerator[Server]:
     command = [sys.executable, "-m", "acp", "serve", "--ws", "127.0.0.1:0", *SCRIPTED, *arguments]
-    with anyio.fail_after(30):
-        process = await anyio.open_process(command, stdin=subprocess.DEVNULL)
-        assert process.stderr is not None
-        lines = BufferedByteReceiveStream(process.stderr)
-        try:
-            line = ""
-            while not line.startswith("acp serve: ws"):
-                line = (await lines.receive_until(b"\n", 1000)).decode()
-            yield Server(process, lines, line.split()[-1])
-        finally:
-            with anyio.CancelScope(shield=True):
-                if process.returncode is None:
-                    process.kill()
-                await process.aclose()
+    async with announced(*command, seconds=30) as server:
+        yield Server(server.process, server.lines, server.url)
 
 
 async def test_it_says_where_it_is_and_ends_when_it_is_told_to(tmp_path: Path) -> None:

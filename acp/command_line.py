@@ -1,0 +1,13 @@
+"""Command lines of the shape `acp NAME [OPTION]... -- COMMAND [ARGUMENT]...`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def split_command(argv: Sequence[str] | None) -> tuple[list[str], list[str]]:
+    """What stands before the first `--`, and behind it; None is this process's own arguments."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    at = words.index("--") if "--" in words else len(words)
+    return words[:at], words[at + 1 :]
