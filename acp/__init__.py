@@ -4,11 +4,14 @@
     states  merging  report  dispatch ─► peer                               pure: no I/O, no clock
     ────────────────────────────────────────────────────────────────
     connection    transports/{memory, stdio, child, websocket}              anyio begins here
+    ────────────────────────────────────────────────────────────────
+    proxy    conformance                            whole conversations, on top of all the rest
 
 `v1.schema` and `v2.schema` are generated from `spec/`: one pydantic model for each definition, one `Method` for each
 method. `updates` is what a session reports in neither version's words, and a `dialect` turns it into one version's and
 back; `dialect.DIALECTS` has both, imported when they are spoken. `states` says as tables what may happen when. A `Peer`
-is one side of a JSON-RPC conversation as a pure object; a `Connection` runs one over a `Transport`.
+is one side of a JSON-RPC conversation as a pure object; a `Connection` runs one over a `Transport`. `proxy` chains
+components between a client and an agent, and `conformance` judges either by what it says.
 
 Order. Notifications are handled in the order in which they arrived, and a response reaches its caller only after every
 notification that came before it was handled. What one side says is written in the order it was said.
