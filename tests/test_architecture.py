@@ -22,7 +22,7 @@ WAITING = {"anyio", "asyncio", "trio", "socket", "subprocess", "threading", "tim
 FOREIGN = {
     "jsonrpcserver": ("acp/dispatch.py",),
     "websockets": ("acp/transports/websocket.py", "acp/transports/websocket_opening.py"),
-    "hypothesis": ("acp/conformance/strategies.py", "acp/conformance/explore.py"),
+    "hypothesis": ("acp/conformance/exploring/strategies.py", "acp/conformance/exploring/explore.py"),
     "torch": ("laguna_backend/",),
     "safetensors": ("laguna_backend/weights.py",),
     "tokenizers": ("laguna_backend/",),
@@ -107,7 +107,7 @@ def test_the_pure_part_of_acp_does_no_io(path: Path) -> None:
 
 
 def test_the_conformance_checks_are_an_opinion_of_their_own() -> None:
-    for path in (ROOT / "acp" / "conformance").glob("*.py"):
+    for path in (ROOT / "acp" / "conformance").rglob("*.py"):
         ours = {target for target in imports(path) if target.startswith("acp.")}
         assert not [name for name in ours if name.startswith(("acp.v1", "acp.v2", "acp.dialect", "acp.updates"))]
 

@@ -1,9 +1,10 @@
 """Checks of agents and clients against the protocol, and the means to make them.
 
-    cases  requirements  schemas  watch          what is judged, and how: data from `spec/`, and pure Python
-    conversation (we ask an agent)    part (we answer a client)
-    checks*  client_*  explore  replay  fuzz     the runs
-    reports                                      table, JSON, JUnit, HTML
+    cases  patterns  requirements  schema_check    what is judged: data from `spec/`, and how it is read
+    verdicts                                       what a check is, and what came of it
+    agent/  client/                                the runs: we are an agent's client, or a client's agent
+    exploring/  replay                             conversations that nobody wrote, and one played again
+    report/                                        terminal, JSON, JUnit, HTML
 
 An agent is driven as a client would drive it, one fresh process for each check; a client is started against an agent
 that follows a script. Every text is checked against the schema and blamed on who said it. A check that found nothing

@@ -1,60 +1,39 @@
-"""`acp check agent [OPTION]... -- COMMAND`: judge an agent by the protocol.
-
-`acp check client` judges a client, `acp check explore` looks for conversations that an agent does not bear, and
-`acp check replay` plays one again.
-"""
+"""The `acp check` command: a table of what can be checked, each imported by name when it is asked for."""
 
 from __future__ import annotations
 
-import argparse
-import functools
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import anyio
-
-from ..command_line import split_command
-from .judging import add_judging_options, environment, report, tell
-from .run import CANCEL_PROMPT, Settings, check_agent
-
-OTHERS = {"client": ".client_command", "replay": ".replay", "explore": ".explore"}
-"""What else is checked, and by which module: it is imported when it is asked for."""
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "agent": (".agent.command", "judge an agent: a client is played to it"),
+    "client": (".client.command", "judge a client: an agent is played to it"),
+    "explore": (".exploring.explore", "look for the shortest conversation that an agent does not bear"),
+    "fuzz": (".exploring.fuzz", "throw mutated lines at an agent"),
+    "replay": (".replay", "hold one scripted conversation, and show it"),
+}
+"""Subcommand → the module that has its `main`, and what it does."""
+USAGE = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0 if conformant, 1 if not, 2 if the command line makes no sense."""
+    """Run one subcommand: 0 if all is well with what was checked, 1 if not, 2 if the command line makes no sense."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments and arguments[0] in OTHERS:
-        return importlib.import_module(OTHERS[arguments[0]], __package__).main(arguments[1:])
-    words, command = split_command(arguments)
-    options = _parser().parse_args(words)
-    if not command:
-        print("acp check: give the agent's command after --", file=sys.stderr)
-        return 2
-    try:
-        env = environment("--agent-env", options.agent_env)
-    except ValueError as error:
-        print(f"acp check: {error}", file=sys.stderr)
-        return 2
-    settings = Settings(
-        version=options.protocol,
-        timeout=options.timeout,
-        cancel_prompt=options.cancel_prompt,
-        cwd=options.agent_cwd,
-        env=env,
-    )
-    return report(anyio.run(functools.partial(check_agent, command, settings, only=options.only, tell=tell)), options)
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if not arguments or arguments[0] not in COMMANDS:
+        print(_help(), file=sys.stderr)
+        return USAGE
+    module = importlib.import_module(COMMANDS[arguments[0]][0], __package__)
+    return module.main(arguments[1:])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="acp check", description=__doc__)
-    parser.add_argument("side", choices=["agent"])
-    add_judging_options(parser)
-    parser.add_argument("--cancel-prompt", default=CANCEL_PROMPT, help="a prompt that takes its time")
-    parser.add_argument("--agent-cwd", metavar="DIR")
-    parser.add_argument("--agent-env", metavar="NAME=VALUE", action="append", default=[])
-    return parser
+def _help() -> str:
+    rows = [f"  {name:<8}  {what}" for name, (_, what) in COMMANDS.items()]
+    lines = ["usage: acp check WHAT [OPTION]... -- COMMAND", "", "Judge agents and clients by the protocol.", "", *rows]
+    return "\n".join([*lines, "", "acp check WHAT --help says more of one."])
 
 
 if __name__ == "__main__":

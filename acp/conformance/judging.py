@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from .reports import as_html, as_json, as_junit, line, summary
-from .run import Outcome, conformant
+from .report import as_html, as_json, as_junit, line, summary
+from .verdicts import Outcome, conformant
 
 
 def add_judging_options(parser: argparse.ArgumentParser) -> None:

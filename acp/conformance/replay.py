@@ -17,13 +17,14 @@ from typing import Any
 import anyio
 
 from ..command_line import split_command
+from .agent.conversation import Conversation
+from .agent.run import Settings, converse
+from .agent.watch import WATCHED
 from .cases import Case, read_case
-from .client_checks import ClientCheck
-from .client_run import ClientSettings, run_check
-from .conversation import Conversation
-from .reports import shown
-from .run import Faults, Settings, Transcript, converse
-from .watch import WATCHED
+from .client.checks import ClientCheck
+from .client.run import ClientSettings, run_check
+from .report import shown
+from .verdicts import Faults, Transcript
 
 
 async def play(case: Case, argv: Sequence[str], version: int, timeout: float) -> tuple[str, Transcript]:

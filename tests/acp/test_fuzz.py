@@ -10,8 +10,8 @@ from itertools import islice
 import anyio
 import pytest
 
-from acp.conformance.fuzz import Trouble, fuzz_agent, fuzz_peer, judge_peer, open_peer, seeds
-from acp.conformance.mutations import expected, mutated
+from acp.conformance.exploring.fuzz import Trouble, fuzz_agent, fuzz_peer, judge_peer, open_peer, seeds
+from acp.conformance.exploring.mutations import expected, mutated
 from acp.peer import Peer
 from acp.transports.memory import memory_pair
 from acp.v1 import schema

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from acp.conformance.strategies import anything
+from acp.conformance.exploring.strategies import anything
 from acp.json_text import dumps, loads
 
 REFUSED = {

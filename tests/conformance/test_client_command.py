@@ -11,9 +11,9 @@ import anyio
 import pytest
 
 from acp.conformance.__main__ import main
-from acp.conformance.client_run import ClientSettings, check_client
-from acp.conformance.client_serve import serve
-from acp.conformance.run import Outcome
+from acp.conformance.client.run import ClientSettings, check_client
+from acp.conformance.client.serve import serve
+from acp.conformance.verdicts import Outcome
 
 HERE = Path(__file__).parent
 DOUBLE = [sys.executable, "-S", "-E", str(HERE / "doubles" / "client.py")]

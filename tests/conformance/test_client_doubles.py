@@ -11,13 +11,13 @@ from pathlib import Path
 import anyio
 import pytest
 
-from acp.conformance.client_checks import client_checks
-from acp.conformance.client_run import ClientSettings, check_client
-from acp.conformance.client_watch import WATCHED, ClientWatch
-from acp.conformance.fuzz import seeds
-from acp.conformance.mutations import mutated
+from acp.conformance.client.checks import client_checks
+from acp.conformance.client.run import ClientSettings, check_client
+from acp.conformance.client.watch import WATCHED, ClientWatch
+from acp.conformance.exploring.fuzz import seeds
+from acp.conformance.exploring.mutations import mutated
 from acp.conformance.requirements import requirements
-from acp.conformance.run import Outcome, conformant
+from acp.conformance.verdicts import Outcome, conformant
 
 DOUBLE = Path(__file__).parent / "doubles" / "client.py"
 DEFECTS = {

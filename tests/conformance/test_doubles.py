@@ -8,9 +8,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from acp.conformance.checks import checks
+from acp.conformance.agent.checks import checks
+from acp.conformance.agent.run import Settings, check_agent
 from acp.conformance.requirements import requirements
-from acp.conformance.run import Outcome, Settings, check_agent, conformant
+from acp.conformance.verdicts import Outcome, conformant
 
 DOUBLE = Path(__file__).parent / "doubles" / "agent.py"
 DEFECTS = {

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 
 from acp.conformance.__main__ import main
 from acp.conformance.cases import read_case
-from acp.conformance.explore import TURNS, Found, Steps, conversations, explore
+from acp.conformance.exploring.explore import TURNS, Found, Steps, conversations, explore
 from acp.conformance.replay import main as replay
 
 DOUBLES = Path(__file__).parent / "doubles"

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 import acp.v1.schema
 import acp.v2.schema
-from acp.conformance.strategies import Values, lenient, within_formats
+from acp.conformance.exploring.strategies import Values, lenient, within_formats
 from acp.wire import Wire, dumps, loads, pointers
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from .schema_check import known, problems, unknown_members
-from .walking import key as key_of
-from .walking import members, objects
+from ..schema_check import known, problems, unknown_members
+from ..walking import key as key_of
+from ..walking import members, objects
 
 Json = Any
 Fault = tuple[str, str]

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import anyio
 
-from ..transports import Oversize
-from ..transports.child import ChildTransport
-from .asking import Asking, CheckFailed
-from .patterns import Variables
-from .walking import key, obj, there
+from ...transports import Oversize
+from ...transports.child import ChildTransport
+from ..asking import Asking, CheckFailed
+from ..patterns import Variables
+from ..walking import key, obj, there
 from .watch import Watch
 
 Json = Any

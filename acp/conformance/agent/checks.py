@@ -7,26 +7,19 @@ from dataclasses import dataclass
 
 import anyio
 
-from .cases import cases
+from ..cases import cases
+from ..verdicts import Check
 from .conversation import Conversation, result_of
 from .watch import WATCHED
 
 Run = Callable[[Conversation], Awaitable[None]]
-TIERS = ("mandatory", "capability", "advisory", "informational")
 CAP = {"1": "sessionCapabilities.", "2": "session."}
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class AgentCheck(Check):
     """Something that an agent does or does not; `run` is None for what is watched in all conversations."""
 
-    id: str
-    title: str
-    requirements: tuple[str, ...]
-    tier: str
-    versions: tuple[int, ...] = (1, 2)
-    open: str = "session"
-    needs: dict[str, str] | None = None
     run: Run | None = None
 
 
@@ -119,27 +112,29 @@ async def closes(talk: Conversation) -> None:
 
 
 ACTIVE = (
-    Check("turn.tour", "A turn runs to its end", ("ACP-102", "ACP-100"), "mandatory", run=tour),
-    Check("turn.cancel", "A cancelled turn says so", ("ACP-127", "ACP-128", "ACP-131"), "mandatory", run=cancel),
-    Check("session.distinct", "Sessions have ids of their own", ("ACP-059",), "mandatory", run=distinct),
-    Check("end.stdin", "The agent ends with its stdin", ("ACP-027",), "advisory", run=ends),
-    Check("request.cancel", "A cancelled request is answered", ("ACP-029",), "mandatory", (1,), run=cancels_request),
-    Check(
+    AgentCheck("turn.tour", "A turn runs to its end", ("ACP-102", "ACP-100"), "mandatory", run=tour),
+    AgentCheck("turn.cancel", "A cancelled turn says so", ("ACP-127", "ACP-128", "ACP-131"), "mandatory", run=cancel),
+    AgentCheck("session.distinct", "Sessions have ids of their own", ("ACP-059",), "mandatory", run=distinct),
+    AgentCheck("end.stdin", "The agent ends with its stdin", ("ACP-027",), "advisory", run=ends),
+    AgentCheck(
+        "request.cancel", "A cancelled request is answered", ("ACP-029",), "mandatory", (1,), run=cancels_request
+    ),
+    AgentCheck(
         *("load.replay", "Loading replays, then answers", ("ACP-062", "ACP-063"), "capability", (1,)),
         needs={"1": "loadSession"},
         run=replays,
     ),
-    Check(
+    AgentCheck(
         *("resume.silent", "Resuming replays nothing", ("ACP-065",), "capability", (1,)),
         needs={"1": "sessionCapabilities.resume"},
         run=resumes,
     ),
-    Check(
+    AgentCheck(
         *("delete.gone", "A deleted session is gone, twice too", ("ACP-078", "ACP-079"), "capability"),
         needs={version: prefix + "delete" for version, prefix in CAP.items()},
         run=deletes,
     ),
-    Check(
+    AgentCheck(
         *("close.cancels", "Closing cancels the turn", ("ACP-073",), "capability", (1,)),
         needs={"1": "sessionCapabilities.close"},
         run=closes,
@@ -147,8 +142,10 @@ ACTIVE = (
 )
 
 
-def checks(version: int) -> list[Check]:
+def checks(version: int) -> list[AgentCheck]:
     """What is checked of an agent in a version of the protocol."""
-    watched = (Check(id, title, duties, tier) for id, (tier, title, duties) in WATCHED.items())
-    told = (Check(c.id, c.description, c.requirements, c.tier, c.protocol, c.open, c.needs, c.play) for c in cases())
+    watched = (AgentCheck(id, title, duties, tier) for id, (tier, title, duties) in WATCHED.items())
+    told = (
+        AgentCheck(c.id, c.description, c.requirements, c.tier, c.protocol, c.open, c.needs, c.play) for c in cases()
+    )
     return [check for check in (*ACTIVE, *told, *watched) if version in check.versions]

@@ -22,10 +22,10 @@ from typing import Self
 import anyio
 from anyio.abc import SocketListener, SocketStream
 
-from ..tasks import task_group
-from ..transports import Oversize
-from ..transports.child import ChildTransport, spawn_agent
-from ..transports.lines import LineBuffer
+from ...tasks import task_group
+from ...transports import Oversize
+from ...transports.child import ChildTransport, spawn_agent
+from ...transports.lines import LineBuffer
 
 HEADER = struct.Struct(">cI")
 ACTOR = Path(__file__).with_name("actor.py")

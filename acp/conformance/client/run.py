@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from ..tasks import task_group
+from ...tasks import task_group
+from ..asking import CheckFailed
+from ..verdicts import Faults, Outcome, Transcript, gather, watched
 from .agents import RICH
-from .asking import CheckFailed
-from .client_checks import ClientCheck, client_checks
-from .client_watch import SHOWN_BY
+from .checks import ClientCheck, client_checks
 from .part import Part, Skipped
-from .run import TOUR, Faults, Outcome, Transcript, gather, watched
 from .stage import NotStarted, open_stage, start_client, with_agent
+from .watch import SHOWN_BY
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ async def check_client(
     chosen = [check for check in every if not only or check.id in only]
     active = [check for check in chosen if check.part is not None]
     if not active:
-        shows = {id for check in chosen for id in SHOWN_BY.get(check.id, (TOUR,))}
+        shows = {id for check in chosen for id in SHOWN_BY.get(check.id, ("turn.tour",))}
         active = [check for check in every if check.id in shows]
     faults: Faults = {}
     found: dict[str, Outcome] = {}

@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from ..transports.child import spawn_agent
-from .asking import CheckFailed
-from .checks import Check, checks
+from ...transports.child import spawn_agent
+from ..asking import CheckFailed
+from ..verdicts import Faults, Outcome, gather, watched
+from .checks import AgentCheck, checks
 from .conversation import Conversation
 
-Transcript = tuple[tuple[str, str], ...]
-Faults = dict[str, tuple[str, Transcript]]
-"""Watched check → what was first seen of it, and in which conversation."""
 TOUR = "turn.tour"
 CANCEL_PROMPT = "Count slowly to one thousand."
 
@@ -33,22 +31,6 @@ class Settings:
     cancel_prompt: str = CANCEL_PROMPT
     cwd: str | None = None
     env: Mapping[str, str] = field(default_factory=dict[str, str])
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a check: pass, fail or skip (the agent did not announce what it is about)."""
-
-    check: Check
-    verdict: str
-    words: str = ""
-    seconds: float = 0.0
-    transcript: Transcript = ()
-
-
-def conformant(outcomes: Sequence[Outcome]) -> bool:
-    """No failure of what is mandatory or was announced."""
-    return not [o for o in outcomes if o.verdict == "fail" and o.check.tier in ("mandatory", "capability")]
 
 
 async def check_agent(
@@ -78,19 +60,7 @@ async def check_agent(
     return outcomes
 
 
-def watched(chosen: Sequence[Check], faults: Faults) -> list[Outcome]:
-    """What was seen of that which is watched in all conversations."""
-    found = ((check, *faults.get(check.id, ("", ()))) for check in chosen)
-    return [Outcome(check, "fail" if words else "pass", words, 0.0, transcript) for check, words, transcript in found]
-
-
-def gather(faults: Faults, seen: Sequence[tuple[str, str]], transcript: Transcript, where: str = "") -> None:
-    """Keep the first fault of each kind."""
-    for id, fault in seen:
-        faults.setdefault(id, (fault + where, transcript))
-
-
-async def _one(argv: Sequence[str], settings: Settings, check: Check, faults: Faults) -> Outcome:
+async def _one(argv: Sequence[str], settings: Settings, check: AgentCheck, faults: Faults) -> Outcome:
     began = time.monotonic()
     verdict, words, talk = await converse(argv, settings, functools.partial(_judge, check))
     transcript = tuple(talk.transcript) if talk else ()
@@ -118,7 +88,7 @@ async def converse(
     return verdict, words, talk
 
 
-async def _judge(check: Check, talk: Conversation) -> tuple[str, str]:
+async def _judge(check: AgentCheck, talk: Conversation) -> tuple[str, str]:
     try:
         if check.open != "nothing":
             await talk.initialize()

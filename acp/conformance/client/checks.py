@@ -6,13 +6,12 @@ import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from . import client_openings as openings
-from . import client_turns as turns
-from .cases import cases
-from .checks import Check
-from .client_services import SERVICES, Service
-from .client_watch import WATCHED
+from ..cases import cases
+from ..verdicts import Check
+from . import openings, turns
 from .part import Part
+from .services import SERVICES, Service
+from .watch import WATCHED
 
 ClientRun = Callable[[Part], Awaitable[None]]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .walking import Object
+from ..walking import Object
 
 AGENT = {"name": "acp-check", "version": "1"}
 BARE: dict[int, Object] = {1: {}, 2: {"session": {}}}

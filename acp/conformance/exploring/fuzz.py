@@ -1,4 +1,4 @@
-"""Throws mutated lines at an agent: `python -m acp.conformance.fuzz [--lines N] [--seed S] [-- COMMAND …]`.
+"""Throws mutated lines at an agent: `acp check fuzz [--lines N] [--seed S] [-- COMMAND …]`.
 
 Without a command it is our own `Peer` that has to bear them: it must answer every request once, under its own id, and
 nothing else but errors under the null id. With one, the agent is started over stdio, and must live and answer a probe
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,12 +18,12 @@ from typing import Any, cast
 
 import anyio
 
-from ..command_line import split_command
-from ..errors import RequestError
-from ..methods import Method
-from ..peer import Called, Peer, RequestId
-from ..transports.child import ChildTransport, spawn_agent
-from ..unions import Free
+from ...command_line import split_command
+from ...errors import RequestError
+from ...methods import Method
+from ...peer import Called, Peer, RequestId
+from ...transports.child import ChildTransport, spawn_agent
+from ...unions import Free
 from .mutations import METHOD_NOT_FOUND, Expectation, expected, mutated
 
 EVERY = 100
@@ -169,7 +168,7 @@ async def _volley(transport: ChildTransport, lines: Sequence[bytes], probe: str)
 
 def main(argv: Sequence[str] | None = None) -> int:
     words, command = split_command(argv)
-    parser = argparse.ArgumentParser(prog="python -m acp.conformance.fuzz", description=__doc__)
+    parser = argparse.ArgumentParser(prog="acp check fuzz", description=__doc__)
     parser.add_argument("--lines", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(words)
@@ -184,7 +183,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown = ", ".join(f"{kind} {number:,}" for kind, number in kinds.most_common())
     print(f"{kinds.total():,} lines in {seconds:.1f} s, {kinds.total() / seconds:,.0f} a second, none failed: {shown}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

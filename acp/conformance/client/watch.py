@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import cast
 
-from .schema_check import known, names_below, needs, problems, side, unknown_members
-from .walking import Json, Object, key, members, obj, objects, there
+from ..schema_check import known, names_below, needs, problems, side, unknown_members
+from ..walking import Json, Object, key, members, obj, objects, there
 
 Fault = tuple[str, str]
 Key = tuple[str, Json]

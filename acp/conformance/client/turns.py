@@ -6,9 +6,9 @@ from contextlib import suppress
 
 import anyio
 
-from .asking import CheckFailed
+from ..asking import CheckFailed
+from ..walking import Json, key, obj
 from .part import ALIVE, Gone, Part, Skipped
-from .walking import Json, key, obj
 
 BIG = 8 * 2**20  # characters of one message
 NOISE = 2**20  # bytes on stderr, more than any pipe holds

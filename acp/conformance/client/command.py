@@ -16,10 +16,10 @@ from collections.abc import Sequence
 
 import anyio
 
-from ..command_line import split_command
-from .client_run import ClientSettings, check_client
-from .client_serve import serve
-from .judging import add_judging_options, environment, report, tell
+from ...command_line import split_command
+from ..judging import add_judging_options, environment, report, tell
+from .run import ClientSettings, check_client
+from .serve import serve
 
 
 def main(argv: Sequence[str] | None = None) -> int:

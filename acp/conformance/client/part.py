@@ -9,14 +9,14 @@ from contextlib import contextmanager
 
 import anyio
 
-from ..transports import Oversize
+from ...transports import Oversize
+from ..asking import Asking, CheckFailed
+from ..patterns import Variables
+from ..schema_check import needs
+from ..walking import Json, Object, key, obj, there
 from .agents import AGENT, BARE
-from .asking import Asking, CheckFailed
-from .client_watch import ClientWatch
-from .patterns import Variables
-from .schema_check import needs
 from .stage import Player, Wire
-from .walking import Json, Object, key, obj, there
+from .watch import ClientWatch
 
 Message = Object
 ALIVE = "_check/alive"

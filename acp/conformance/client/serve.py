@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 
 import anyio
 
+from ..verdicts import Faults, Outcome, gather, watched
+from ..walking import obj, objects
 from .agents import RICH
-from .client_checks import ClientCheck, client_checks
-from .client_run import ClientSettings, judge
+from .checks import ClientCheck, client_checks
 from .part import Gone, Message, Part
-from .run import Faults, Outcome, gather, watched
+from .run import ClientSettings, judge
 from .stage import open_stage
-from .walking import obj, objects
 
 ENDS = ("end.", "close.")
 """Checks that end the conversation, and are not for this."""

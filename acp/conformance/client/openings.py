@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ..schema_check import problems
+from ..walking import obj
 from .agents import BARE, RICH
 from .part import Gone, Message, Part, Skipped
-from .schema_check import problems
-from .walking import obj
 
 HOLD = 0.3
 """Seconds that the agent waits with an answer, to see what comes before it."""

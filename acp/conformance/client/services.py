@@ -12,8 +12,8 @@ from uuid import uuid4
 import anyio
 from jsonschema import Draft202012Validator
 
+from ..walking import Json, Object, obj
 from .part import Part
-from .walking import Json, Object, obj
 
 TEXT = "first\nsecond é\nthird\nfourth\n"
 READS, WRITES, TERMINALS = {"1": "fs.readTextFile"}, {"1": "fs.writeTextFile"}, {"1": "terminal"}

@@ -25,12 +25,12 @@ from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException
 
-from ..command_line import split_command
-from .cases import Case, read_case
-from .replay import play
-from .reports import shown
-from .requirements import SPEC
-from .run import Transcript
+from ...command_line import split_command
+from ..cases import Case, read_case
+from ..replay import play
+from ..report import shown
+from ..requirements import SPEC
+from ..verdicts import Transcript
 from .strategies import Values
 
 Json = Any

@@ -1,0 +1,1 @@
+"""Conversations and lines that nobody wrote, drawn from the schema or made from good ones."""
