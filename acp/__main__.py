@@ -13,11 +13,11 @@ from typing import cast
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "agent": ("acp_server.__main__:main", "a coding agent, on stdin and stdout"),
-    "exec": ("acp_client.exec:main", "give an agent one prompt and watch what it does"),
+    "exec": ("acp_client.cli.exec:main", "give an agent one prompt and watch what it does"),
     "conductor": ("acp.proxy.__main__:main", "an agent behind a chain of proxies, on stdin and stdout"),
     "check": ("acp.conformance.__main__:main", "judge an agent by the protocol"),
-    "serve": ("acp_server.serve:main", "our agent for clients on the network, over WebSocket"),
-    "bridge": ("acp_server.bridge:main", "a stdio agent for the network, or an agent of the network on stdio"),
+    "serve": ("acp_server.network.serve:main", "our agent for clients on the network, over WebSocket"),
+    "bridge": ("acp_server.network.bridge:main", "a stdio agent for the network, or an agent of the network on stdio"),
 }
 """Subcommand → where it is, as module:function, and what it is."""
 

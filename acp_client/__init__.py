@@ -3,9 +3,9 @@
     client ─► session ─► inbox       Client, Session, Turn: of no version
       │          └► ledger           the session's state, as a Snapshot
       └► opening ─► surface_v1, _v2  what the versions say
-    host   local terminals forms     what the agent may ask of us; files and commands on this machine
+    host/                            what the agent may ask of us: files, commands, forms, permission
     supervisor ─► rejoined, catchup  connects again when the network was lost
-    exec ─► console, asking, events  the command, and what it shows
+    cli/                             the command, and what it shows
 
 Promises. A session's updates come in the order they were sent, and a turn ends behind the last of its own; what comes
 outside of turns is kept in `Session.updates`. Leaving a turn's block cancels the turn and waits for its end, a bounded
@@ -22,15 +22,15 @@ session is resumed. Whatever else is called while the connection is away raises 
 """
 
 from .client import Client, connect
-from .elicitation import Accepted, Declined, Dismissed, Elicit, FormRequest, UrlRequest
-from .host import Ask, Files, Host, Option, PermissionRequest, allow_all, allow_edits, allow_edits_or, reject_all
+from .host.elicitation import Accepted, Declined, Dismissed, Elicit, FormRequest, UrlRequest
+from .host.host import Ask, Files, Host, Option, PermissionRequest, allow_all, allow_edits, allow_edits_or, reject_all
+from .host.local import LocalFiles
+from .host.terminals import LocalTerminals, Terminals
 from .launch import CannotStart, own_agent
-from .local import LocalFiles
 from .reconnect import ConnectionState, Reconnect
 from .session import Session, Turn
 from .snapshot import Change, Snapshot
 from .surface import AgentInfo, Usage
-from .terminals import LocalTerminals, Terminals
 
 __all__ = [
     "Accepted",

@@ -2,7 +2,7 @@
 
 import sys
 
-from .exec import main
+from .cli.exec import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -22,8 +22,8 @@ from acp.transports import Transport
 from acp.transports.child import ChildTransport
 from acp.updates import Json, Update
 
-from .elicitation import answered
-from .host import Host
+from .host.elicitation import answered
+from .host.host import Host
 from .launch import CannotStart, Remote, Target, is_url, open_transport
 from .opening import INITIALIZE, open_surface
 from .reconnect import OnState, Reconnect

@@ -16,7 +16,7 @@ from acp.unions import Free
 from acp.updates import Json
 from acp.wire import pointers
 
-from .host import Host
+from .host.host import Host
 from .surface import Owner, Surface
 
 NAME = "acp-laguna-client"

@@ -49,8 +49,8 @@ from acp.updates import (
 )
 
 from .catchup import CatchUp, Told
-from .elicitation import Answer, Dismissed, Request
-from .host import Host, PermissionRequest
+from .host.elicitation import Answer, Dismissed, Request
+from .host.host import Host, PermissionRequest
 from .inbox import Inbox
 from .ledger import Ledger
 from .snapshot import Change, Snapshot

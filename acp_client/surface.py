@@ -23,7 +23,7 @@ from acp.updates import (
     Update,
 )
 
-from .host import Host, Option
+from .host.host import Host, Option
 
 
 @dataclass(frozen=True, slots=True)

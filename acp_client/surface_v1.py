@@ -20,10 +20,10 @@ from acp.unions import Free
 from acp.updates import Block, Choice, ConfigOption, Json, OtherBlock, OtherOption
 from acp.v1 import dialect, schema
 
-from .host import Files, Host, Option
+from .host.host import Files, Host, Option
+from .host.terminals_v1 import TerminalsV1
 from .rejoined import PROMPT_META, RejoinedTurn, rejoin
 from .surface import AgentInfo, Ending, Opened, Owner, PendingTurn, Place, Question, SessionCard, Usage
-from .terminals_v1 import TerminalsV1
 
 _NEEDS = {"image": "image", "audio": "audio", "resource": "embedded_context"}
 """The prompt capability that a content block needs; text and resource links need none."""

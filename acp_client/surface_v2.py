@@ -31,7 +31,7 @@ from acp.updates import (
 from acp.v2 import dialect, schema
 from acp.v2.hearing import hear_call
 
-from .host import Host, Option
+from .host.host import Host, Option
 from .rejoined import PROMPT_META, RejoinedTurn, rejoin
 from .surface import AgentInfo, Ending, Opened, Owner, PendingTurn, Place, Question, SessionCard, Usage
 

@@ -1,12 +1,13 @@
 """The agent: a language model that works in a directory through tools, for a client that speaks ACP.
 
-`agent.Agent` is what it is made of, `agent.serve` talks to one client over any transport, and
-`python -m acp_server` does so on stdin and stdout. `model.ModelBackend` is the seam to a model;
-`scripted.ScriptedBackend` is one that needs no weights. `acp serve` does the same for clients on the network:
+    agent ─► endpoint ─► surface_v1, _v2 ─► sessions ─► session ─► turn/ ─► tools/ ─► workspace/
+                                               └► storage/  shelter   │        where each of these has a chapter
+    network/                                                          └► model      of its own
 
-    serve ─► serving ─► websocket_server ─► gate     options; connections, counted; who may come in
-      └► agent.serve     shelter  owned_store        sessions whose client was lost; whose session is whose
-    bridge                                           any stdio agent behind the same server, and the reverse
+`agent.Agent` is what it is made of, `agent.serve` talks to one client over any transport, and
+`python -m acp_server` does so on stdin and stdout; `acp serve` for clients on the `network`. A `session` is a
+directory, a history kept in `storage`, and one `turn` at a time, whose `tools` work in a `workspace`.
+`model.ModelBackend` is the seam to a model; `scripted.ScriptedBackend` is one that needs no weights.
 
 What it promises:
 

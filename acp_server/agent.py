@@ -17,13 +17,13 @@ from .auth import Auth
 from .commands import Template
 from .endpoint import TOO_EARLY, Endpoint
 from .model import ModelBackend, ModelError, Sampling
-from .owned_store import OwnedStore
 from .parts import Unstable
 from .permissions import Policy
 from .session import Settings
 from .shelter import Shelter
-from .store import MemoryStore, Store
-from .turn import MAX_STEPS
+from .storage.owned_store import OwnedStore
+from .storage.store import MemoryStore, Store
+from .turn.turn import MAX_STEPS
 
 log = logging.getLogger(__name__)
 

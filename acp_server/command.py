@@ -13,10 +13,10 @@ import anyio
 
 from .agent import Agent
 from .backends import NAMES, NamedBackend
-from .journal import FileStore, default_directory
 from .parts import Unstable
 from .permissions import POLICIES
-from .store import MemoryStore
+from .storage.journal import FileStore, default_directory
+from .storage.store import MemoryStore
 
 CLOSING = 5.0
 """Seconds the model gets to stop when the agent ends."""

@@ -13,7 +13,7 @@ from acp.updates import Block
 
 from .model import ModelError
 from .session import Session
-from .turn import PromptTooLong, TurnFailed
+from .turn.turn import PromptTooLong, TurnFailed
 
 log = logging.getLogger(__name__)
 

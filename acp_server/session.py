@@ -31,17 +31,17 @@ from acp.updates import (
     Update,
 )
 
-from .calls import Ask
-from .chunks import Emit
-from .conversation import Conversation, result_limit
-from .history import Recorder, messages_of, settings_of, turns_of
 from .model import Sampling
 from .options import MODE, Options
 from .permissions import Option, Permissions, Policy
 from .prompt import system_prompt
-from .store import Card, Entry, Log
-from .turn import MAX_STEPS, Parts, PromptTooLong, Spent, Turn, TurnEnd, TurnFailed
-from .workspace import Overlay, Workspace
+from .storage.history import Recorder, messages_of, settings_of, turns_of
+from .storage.store import Card, Entry, Log
+from .turn.calls import Ask
+from .turn.chunks import Emit
+from .turn.conversation import Conversation, result_limit
+from .turn.turn import MAX_STEPS, Parts, PromptTooLong, Spent, Turn, TurnEnd, TurnFailed
+from .workspace.workspace import Overlay, Workspace
 
 if TYPE_CHECKING:
     from .tools import Toolbox

@@ -19,11 +19,11 @@ from anyio.abc import TaskGroup
 from acp.errors import ErrorCode, RequestError
 from acp.updates import SessionInfo
 
-from .history import updates_of
 from .options import Options
 from .session import Client, Kept, Session
 from .shelter import Line
-from .store import Card, SessionBusy, SessionUnknown
+from .storage.history import updates_of
+from .storage.store import Card, SessionBusy, SessionUnknown
 
 if TYPE_CHECKING:
     from .agent import Agent

@@ -37,7 +37,6 @@ from .commands import listed, spelled_out
 from .mcp_servers import note
 from .model import ModelError
 from .options import MODE
-from .overlay_v1 import ClientFiles
 from .parts import MARKS, told
 from .permissions import Option
 from .prompt import prompt_text
@@ -45,7 +44,8 @@ from .session import Client, Session, TurnReport
 from .sessions import Sessions
 from .shelter import PROMPT_META
 from .shelter import TURN_META as FATE
-from .turn import PromptTooLong, TurnFailed
+from .turn.turn import PromptTooLong, TurnFailed
+from .workspace.overlay_v1 import ClientFiles
 
 if TYPE_CHECKING:
     from .agent import Agent

@@ -11,7 +11,7 @@ from typing import cast
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "generate": ("laguna_backend.generate:main", "DIR PROMPT: stream an answer"),
     "info": ("laguna_backend.inspection:main", "DIR: what a checkpoint is and what it needs"),
-    "bench": ("laguna_backend.bench:main", "speed of a few layers of the real width, beside peers"),
+    "bench": ("laguna_backend.bench.slice:main", "speed of a few layers of the real width, beside peers"),
     "train": ("laguna_backend.nano.train:main", "nano: train laguna-nano from its seeds"),
     "eval": ("laguna_backend.nano.evaluate:main", "nano: measure laguna-nano on held-out tasks"),
 }

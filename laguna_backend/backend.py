@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from acp_server.model import Message, ModelInfo, Part, Sampling, ToolSpec
 
-from .worker import Worker
+from .engine.worker import Worker
 
 if TYPE_CHECKING:
-    from .cache import Storage
-    from .linear import Precision
+    from .model.cache import Storage
+    from .model.linear import Precision
     from .speaker import LagunaSpeaker
 
 T = TypeVar("T")

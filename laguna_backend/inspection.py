@@ -8,14 +8,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .cache import Storage, cache_bytes
-from .config import ConfigError, LagunaConfig
-from .formats.gguf_file import gguf_files, kinds_of
-from .linear import PRECISIONS, Precision
+from .chat.template import TemplateFailure, grammar
+from .checkpoint.configuration import read_config
+from .checkpoint.gguf_file import gguf_files, kinds_of
+from .checkpoint.memory import WORKING, Place, longest, places, weight_bytes
+from .checkpoint.shards import INDEX, SINGLE, CheckpointError, shards
 from .loading import chat_template, name_of, parameters
-from .memory import WORKING, Place, longest, places, weight_bytes
-from .shards import INDEX, SINGLE, CheckpointError, shards
-from .template import TemplateFailure, grammar
+from .model.cache import Storage, cache_bytes
+from .model.config import ConfigError, LagunaConfig
+from .model.linear import PRECISIONS, Precision
 
 CONTEXTS = (4096, 16_384, 32_768, 131_072, 262_144, 1_048_576)
 STORAGES: tuple[Storage, ...] = ("float32", "bfloat16", "fp8")
@@ -38,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
 
 def facts(directory: Path) -> list[tuple[str, str]]:
     """Names and values to show. Raises ConfigError; weights or template that are missing are said, not raised."""
-    config = LagunaConfig.from_directory(directory)
+    config = read_config(directory)
     kinds = Counter("full attention" if layer.window is None else "sliding" for layer in config.layers)
     windows = sorted({layer.window for layer in config.layers if layer.window is not None})
     heads = sorted({layer.heads for layer in config.layers})

@@ -10,19 +10,20 @@ from tokenizers import Tokenizer
 
 from acp_server.model import ModelError, ModelInfo
 
-from .cache import Storage
-from .chat import Chat
-from .config import ConfigError, LagunaConfig, read_json
-from .device import place, spread
-from .engine import Engine
-from .formats.gguf_file import gguf_files, gguf_texts
-from .linear import Packer, Precision
-from .model import Laguna, joined
-from .sampler import Rule
+from .chat.encoding import Chat
+from .chat.template import ChatTemplate, TemplateFailure
+from .chat.tokenizer import TokenBytes, gguf_tokenizer, load_tokenizer
+from .checkpoint.configuration import read_config, read_json
+from .checkpoint.gguf_file import gguf_files, gguf_texts
+from .checkpoint.weights import CheckpointError, load_weights
+from .engine.engine import Engine
+from .engine.sampler import Rule
+from .model.cache import Storage
+from .model.config import ConfigError, LagunaConfig
+from .model.device import place, spread
+from .model.forward import Laguna, joined
+from .model.linear import Packer, Precision
 from .speaker import LagunaSpeaker
-from .template import ChatTemplate, TemplateFailure
-from .tokenizer import TokenBytes, gguf_tokenizer, load_tokenizer
-from .weights import CheckpointError, load_weights
 
 log = logging.getLogger("laguna")
 
@@ -45,7 +46,7 @@ def load(
     if not directory.is_dir():
         raise ModelError(f"there is no checkpoint directory {directory}")
     try:
-        config = LagunaConfig.from_directory(directory)
+        config = read_config(directory)
         tokenizer, template = tokenizer_of(directory), chat_template(directory)
         rule = default_rule(directory)
         placement = place(device, parameters=parameters(config), packed=weights != "bf16")

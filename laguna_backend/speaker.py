@@ -22,12 +22,12 @@ from acp_server.model import (
     Usage,
 )
 
-from .chat import Chat
-from .engine import ContextOverflow, Engine, Stats
-from .parser import ReplyParser
-from .sampler import Rule
-from .template import TemplateFailure
-from .tokenizer import ASSISTANT_END, TokenBytes
+from .chat.encoding import Chat
+from .chat.parser import ReplyParser
+from .chat.template import TemplateFailure
+from .chat.tokenizer import ASSISTANT_END, TokenBytes
+from .engine.engine import ContextOverflow, Engine, Stats
+from .engine.sampler import Rule
 
 DEFAULT_MAX_TOKENS = 8192
 

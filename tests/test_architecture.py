@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,10 +24,10 @@ FOREIGN = {
     "websockets": ("acp/transports/websocket.py", "acp/transports/websocket_opening.py"),
     "hypothesis": ("acp/conformance/exploring/strategies.py", "acp/conformance/exploring/explore.py"),
     "torch": ("laguna_backend/",),
-    "safetensors": ("laguna_backend/weights.py",),
+    "safetensors": ("laguna_backend/checkpoint/weights.py",),
     "tokenizers": ("laguna_backend/",),
     "jinja2": ("laguna_backend/",),
-    "gguf": (),  # optional: `laguna_backend/formats/gguf_file.py` asks for it by name
+    "gguf": (),  # optional: `laguna_backend/checkpoint/gguf_file.py` asks for it by name
     "numpy": ("laguna_backend/",),
     "pathspec": ("acp_server/",),
     "jsonschema": ("acp/conformance/",),
@@ -38,7 +38,7 @@ FOREIGN = {
         "acp/",
         "acp_server/",
         "acp_client/",
-        *(f"laguna_backend/{name}.py" for name in ("worker", "relay")),
+        *(f"laguna_backend/engine/{name}.py" for name in ("worker", "relay")),
         "laguna_backend/nano/evaluate.py",
     ),
 }
@@ -88,6 +88,29 @@ def test_a_file_imports_only_what_its_place_in_the_house_allows(path: Path) -> N
             assert allowed_ours(name, target), f"{name} may not import {target}"
         elif top not in sys.stdlib_module_names:
             assert name.startswith(FOREIGN.get(top, ())), f"{name} may not import {top}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_folders_of_a_package_import_one_another_in_one_direction(package: str) -> None:
+    folders = {folder.name for folder in (ROOT / package).iterdir() if (folder / "__init__.py").exists()}
+    below: dict[str, set[str]] = {}
+    for path in (ROOT / package).rglob("*.py"):
+        place = _place(path.relative_to(ROOT).with_suffix("").parts, folders)
+        targets = (target.split(".") for target in imports(path) if target.split(".")[0] == package)
+        below.setdefault(place, set()).update(_place(target, folders) for target in targets)
+    for folder in folders:
+        reached, ahead = set[str](), below[f"{folder}/"] - {f"{folder}/"}
+        while ahead:
+            place = ahead.pop()
+            reached.add(place)
+            ahead |= below.get(place, set()) - reached
+        assert f"{folder}/" not in reached, f"{package}/{folder}/ imports what imports it"
+
+
+def _place(module: Sequence[str], folders: Collection[str]) -> str:
+    """The folder of a package that a module is in, or the module itself."""
+    name = module[1] if len(module) > 1 else "__init__"
+    return f"{name}/" if name in folders else name
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: path.relative_to(ROOT).as_posix())

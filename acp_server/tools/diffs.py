@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from acp.updates import Diff
 
-from ..jail import Place
+from ..workspace.jail import Place
 
 LARGEST_SHOWN = 200_000
 """Characters of a file that are sent to the client whole; of a larger one only the part that changes."""

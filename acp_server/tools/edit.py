@@ -8,12 +8,12 @@ from typing import Any
 from acp.updates import Location
 
 from ..action import Action, Outcome, Permission, Report, ToolProblem
-from ..encoding import Decoded, decode, encode, fit_line_ends
-from ..files import Loaded, check_writable, digest
-from ..jail import Place
-from ..protected import is_protected
 from ..wording import bounded, plural, title
-from ..workspace import Workspace, aside
+from ..workspace.encoding import Decoded, decode, encode, fit_line_ends
+from ..workspace.files import Loaded, check_writable, digest
+from ..workspace.jail import Place
+from ..workspace.protected import is_protected
+from ..workspace.workspace import Workspace, aside
 from .diffs import changed_line, hunks, shown_diff
 from .spec import Context, Parameter, Tool
 

@@ -8,9 +8,9 @@ from typing import Any
 from acp.updates import Location
 
 from ..action import Action, Outcome, Report, ToolProblem
-from ..jail import Place, problem
 from ..wording import fenced, fitting, title, visible
-from ..workspace import Workspace, aside
+from ..workspace.jail import Place, problem
+from ..workspace.workspace import Workspace, aside
 from .list_directory import check_directory
 from .patterns import Pattern
 from .spec import Context, Parameter, Tool

@@ -16,9 +16,9 @@ from anyio import to_thread
 from acp.updates import Location
 
 from ..action import Action, Outcome, Report, ToolProblem
-from ..jail import Place, problem
 from ..wording import fenced, fitting, title, visible
-from ..workspace import aside
+from ..workspace.jail import Place, problem
+from ..workspace.workspace import aside
 from .glob import shown_path
 from .patterns import Pattern
 from .spec import Context, Parameter, Tool

@@ -10,11 +10,11 @@ from typing import Any
 from acp.updates import Location
 
 from ..action import Action, Outcome, Report, ToolProblem
-from ..encoding import Decoded, decode
-from ..files import Loaded
-from ..jail import Place
 from ..wording import fenced, fitting, title
-from ..workspace import aside
+from ..workspace.encoding import Decoded, decode
+from ..workspace.files import Loaded
+from ..workspace.jail import Place
+from ..workspace.workspace import aside
 from .spec import Context, Parameter, Tool
 
 LONGEST_LINE = 2000

@@ -9,8 +9,8 @@ import anyio
 from anyio import to_thread
 
 from ..action import Action, Outcome, Permission, Report, ToolProblem
-from ..process import Command, Ended, clean_environment, shell_command, signal_name
 from ..wording import fenced, title, visible
+from ..workspace.process import Command, Ended, clean_environment, shell_command, signal_name
 from .prefix import allowed_prefix
 from .spec import Context, Parameter, Tool
 

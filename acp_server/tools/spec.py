@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ..action import Action
 from ..model import ToolSpec
-from ..workspace import Workspace
+from ..workspace.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

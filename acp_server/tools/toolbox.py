@@ -9,7 +9,7 @@ from typing import Any
 from ..action import Action, Outcome, Report, ToolProblem
 from ..model import ToolSpec
 from ..wording import visible
-from ..workspace import Workspace
+from ..workspace.workspace import Workspace
 from .arguments import fit
 from .edit import EDIT
 from .glob import GLOB

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from pathspec import GitIgnoreSpec
 
-from ..files import load
-from ..jail import Jail, Place
+from ..workspace.files import load
+from ..workspace.jail import Jail, Place
 
 MOST_ENTRIES = 500_000
 LONGEST_WALK = 10.0

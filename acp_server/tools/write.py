@@ -9,11 +9,11 @@ from typing import Any
 from acp.updates import Location
 
 from ..action import Action, Outcome, Report, ToolProblem
-from ..encoding import decode, encode, fit_line_ends
-from ..files import Loaded
-from ..jail import Place
 from ..wording import plural, title
-from ..workspace import aside
+from ..workspace.encoding import decode, encode, fit_line_ends
+from ..workspace.files import Loaded
+from ..workspace.jail import Place
+from ..workspace.workspace import aside
 from .diffs import shown_diff
 from .edit import LARGEST, change, check_seen, edit_permission, load_to_change
 from .spec import Context, Parameter, Tool

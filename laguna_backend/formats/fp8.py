@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .. import e4m3
+from . import e4m3
 from .scales import spread
 
 

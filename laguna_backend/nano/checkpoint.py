@@ -8,8 +8,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from ..model import Weights
-from ..weights import save_checkpoint
+from ..checkpoint.weights import save_checkpoint
+from ..model.forward import Weights
 
 # The grammar is S-2.1's compact one. Nano was trained on one request at a time, without a system text and with one set
 # of tools, so its template shows it just that: everything from the last thing the user said, and the beginning of each

@@ -23,9 +23,9 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from ..config import LagunaConfig
-from ..model import Apart, Laguna, Layer, Weights, random_weights
-from ..weights import load_weights
+from ..checkpoint.weights import load_weights
+from ..model.config import LagunaConfig
+from ..model.forward import Apart, Laguna, Layer, Weights, random_weights
 from .checkpoint import export as write_checkpoint
 from .names import Names
 from .optimizer import Muon

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tokenizers import Tokenizer
 
-from ..tokenizer import ASSISTANT, ASSISTANT_END, BOS, THINK, THINK_END, TOOL_CALL, TOOL_CALL_END
+from ..chat.tokenizer import ASSISTANT, ASSISTANT_END, BOS, THINK, THINK_END, TOOL_CALL, TOOL_CALL_END
 from .tasks import Step
 
 # Nano reads no more of a tool's result. What it has to say about one stands in its first line, and the user sees all.

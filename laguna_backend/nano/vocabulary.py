@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from ..tokenizer import build_tokenizer
+from ..chat.tokenizer import build_tokenizer
 from .names import WORDS, Names
 from .phrasings import PHRASINGS
 from .tasks import CANNOT, HELLO, PLAN, draw, play

@@ -20,8 +20,8 @@ from acp.updates import (
     ToolStatus,
     Update,
 )
-from acp_client.console import SHOWN_LINES, Console
-from acp_client.result import Exit, LastWords, Result, tokens_per_second
+from acp_client.cli.console import SHOWN_LINES, Console
+from acp_client.cli.result import Exit, LastWords, Result, tokens_per_second
 from acp_client.surface import Usage
 
 

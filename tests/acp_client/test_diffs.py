@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acp.updates import Diff
-from acp_client.diffs import SMALL, unified
+from acp_client.cli.diffs import SMALL, unified
 
 
 def applied(old: str, rows: list[str]) -> str:

@@ -12,7 +12,16 @@ from acp.errors import LocalProtocolError
 from acp.links import BadLink
 from acp.v1 import schema as v1
 from acp.v2 import schema as v2
-from acp_client.elicitation import Accepted, Answer, Declined, Dismissed, FormRequest, Request, UrlRequest, answered
+from acp_client.host.elicitation import (
+    Accepted,
+    Answer,
+    Declined,
+    Dismissed,
+    FormRequest,
+    Request,
+    UrlRequest,
+    answered,
+)
 
 pytestmark = pytest.mark.anyio
 

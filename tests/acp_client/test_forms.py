@@ -15,13 +15,13 @@ import pytest
 from test_asking import Terminal
 
 from acp.elicitation import Choice, Field, Value, parse_schema, problems
-from acp_client.forms import read_value
+from acp_client.cli.forms import read_value
 
 PROGRAM = """\
 import sys, anyio
 from acp.json_text import loads
-from acp_client.elicitation import parse_request
-from acp_client.forms import TerminalForms
+from acp_client.host.elicitation import parse_request
+from acp_client.cli.forms import TerminalForms
 opened = []
 async def browse(url): opened.append(url)
 forms = TerminalForms(browse=browse if "browse" in sys.argv else None)

@@ -11,8 +11,8 @@ import pytest
 from wire_agent import WireAgent, connected, in_session
 
 from acp_client import Host, Session
-from acp_client.elicitation import Accepted, Answer, Dismissed, FormRequest, Request
-from acp_client.terminals import LocalTerminals, UnknownTerminal
+from acp_client.host.elicitation import Accepted, Answer, Dismissed, FormRequest, Request
+from acp_client.host.terminals import LocalTerminals, UnknownTerminal
 
 pytestmark = pytest.mark.anyio
 

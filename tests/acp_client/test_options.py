@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from acp_client.options import LARGEST_PROMPT, parse
+from acp_client.cli.options import LARGEST_PROMPT, parse
 
 
 @pytest.mark.parametrize(

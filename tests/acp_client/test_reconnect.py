@@ -21,11 +21,11 @@ from acp_client.catchup import Told
 from acp_client.client import Client
 from acp_client.reconnect import pauses
 from acp_server.agent import Agent
-from acp_server.gate import Gate
 from acp_server.model import User
+from acp_server.network.gate import Gate
+from acp_server.network.serve import AgentTalk
+from acp_server.network.websocket_server import WebSocketServer
 from acp_server.scripted import ScriptedBackend
-from acp_server.serve import AgentTalk
-from acp_server.websocket_server import WebSocketServer
 
 pytestmark = pytest.mark.anyio
 

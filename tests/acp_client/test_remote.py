@@ -15,7 +15,7 @@ from anyio.abc import Process
 
 from acp.errors import ConnectionClosed
 from acp_client import CannotStart, Host, allow_all, connect
-from acp_client.options import parse
+from acp_client.cli.options import parse
 
 pytestmark = pytest.mark.anyio
 

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acp_client.command import ExitStatus, Tail
-from acp_client.terminals import LARGEST_LIMIT, LocalTerminals, UnknownTerminal
+from acp_client.host.command import ExitStatus, Tail
+from acp_client.host.terminals import LARGEST_LIMIT, LocalTerminals, UnknownTerminal
 
 pytestmark = pytest.mark.anyio
 

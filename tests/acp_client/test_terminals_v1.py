@@ -14,8 +14,8 @@ from wire_agent import WireAgent
 from acp.connection import Connection
 from acp.handlers import Handlers
 from acp.transports.memory import memory_pair
-from acp_client.terminals import LocalTerminals
-from acp_client.terminals_v1 import TerminalsV1
+from acp_client.host.terminals import LocalTerminals
+from acp_client.host.terminals_v1 import TerminalsV1
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acp_client.visible import visible, visible_line
+from acp_client.cli.visible import visible, visible_line
 
 
 @given(st.text(st.characters(codec=None)))

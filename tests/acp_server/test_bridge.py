@@ -16,7 +16,7 @@ from anyio.abc import Process
 
 from acp.transports.websocket_opening import connect_websocket
 from acp_client import Host, allow_all, connect
-from acp_server.bridge import main
+from acp_server.network.bridge import main
 
 pytestmark = pytest.mark.anyio
 

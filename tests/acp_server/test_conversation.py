@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acp_server.conversation import (
+from acp_server.model import Assistant, Message, ModelInfo, System, ToolResult, ToolUse, Usage, User
+from acp_server.turn.conversation import (
     LEFT_OUT,
     PLACEHOLDER,
     ContextFull,
@@ -16,7 +17,6 @@ from acp_server.conversation import (
     reserve,
     result_limit,
 )
-from acp_server.model import Assistant, Message, ModelInfo, System, ToolResult, ToolUse, Usage, User
 
 SMALL = ModelInfo("small", 2000)
 

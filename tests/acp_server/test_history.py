@@ -20,8 +20,8 @@ from acp.updates import (
     Update,
 )
 from acp_server import model
-from acp_server.history import LOST, Recorder, entry_of, messages_of, settings_of, turns_of, updates_of
-from acp_server.record import from_json, to_json
+from acp_server.storage.history import LOST, Recorder, entry_of, messages_of, settings_of, turns_of, updates_of
+from acp_server.storage.record import from_json, to_json
 
 
 @settings(max_examples=200, deadline=None)

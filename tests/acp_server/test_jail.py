@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acp_server.action import ToolProblem
-from acp_server.files import load, replace
-from acp_server.jail import Jail
+from acp_server.workspace.files import load, replace
+from acp_server.workspace.jail import Jail
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from acp_server.output import Output, clean
-from acp_server.process import Command, Ended, clean_environment, shell_command
+from acp_server.workspace.output import Output, clean
+from acp_server.workspace.process import Command, Ended, clean_environment, shell_command
 
 
 def run(text: str, *, seconds: float = 20, cwd: str = "/", stop_after: str | None = None) -> tuple[Ended, str]:
@@ -118,7 +118,7 @@ def test_commands_end_when_the_agent_is_killed(tmp_path: Path) -> None:
         [
             sys.executable,
             "-c",
-            "import os; from acp_server.process import *\n"
+            "import os; from acp_server.workspace.process import *\n"
             f"Command(shell_command('echo $$ > {tmp_path}/pid; exec sleep 600'), cwd='/', env=os.environ, seconds=600)"
             ".wait(600)",
         ]
@@ -148,7 +148,7 @@ def test_a_supervisor_that_cannot_start_the_command_says_so() -> None:
 
 def test_no_descriptor_is_left_open() -> None:
     script = (
-        "import os; from acp_server.process import *\n"
+        "import os; from acp_server.workspace.process import *\n"
         "def run():\n"
         "    command = Command(shell_command('echo x'), cwd='/', env=os.environ, seconds=9)\n"
         "    assert command.wait(9); command.stop()\n"

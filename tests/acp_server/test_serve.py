@@ -17,7 +17,7 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from acp.transports.websocket_opening import CannotConnect, connect_websocket
-from acp_server.serve import main
+from acp_server.network.serve import main
 
 pytestmark = pytest.mark.anyio
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from acp_server.journal import FileStore
-from acp_server.store import Card, MemoryStore, SessionBusy, SessionUnknown, Store
+from acp_server.storage.journal import FileStore
+from acp_server.storage.store import Card, MemoryStore, SessionBusy, SessionUnknown, Store
 
 CARD = Card("s1", "/w", ("/x",), "a title", "2026-01-02T03:04:05.678Z")
 
@@ -95,7 +95,7 @@ def test_a_torn_line_is_cut_off_and_a_damaged_one_left_out(files: FileStore) -> 
 
 def test_a_killed_process_leaves_what_it_wrote_and_holds_nothing(files: FileStore) -> None:
     program = (
-        "import os, sys; from acp_server.journal import FileStore; from acp_server.store import Card\n"
+        "import os, sys; from acp_server.storage.journal import FileStore; from acp_server.storage.store import Card\n"
         "log = FileStore(sys.argv[1]).create(Card('s1', '/w'))\n"
         "log.append({'update': 1}); os.kill(os.getpid(), 9)\n"
     )
@@ -108,7 +108,8 @@ def test_a_killed_process_leaves_what_it_wrote_and_holds_nothing(files: FileStor
 def test_another_process_cannot_open_what_we_hold(files: FileStore) -> None:
     log = files.create(CARD)
     program = (
-        "import sys; from acp_server.journal import FileStore; from acp_server.store import SessionBusy\n"
+        "import sys; from acp_server.storage.journal import FileStore\n"
+        "from acp_server.storage.store import SessionBusy\n"
         "try: FileStore(sys.argv[1]).open('s1')\n"
         "except SessionBusy: sys.exit(7)\n"
     )

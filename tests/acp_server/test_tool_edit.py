@@ -17,9 +17,9 @@ from toolbench import Bench
 
 from acp.updates import Diff
 from acp_server.action import ToolProblem
-from acp_server.encoding import Decoded
 from acp_server.tools.diffs import hunks
 from acp_server.tools.edit import substitute
+from acp_server.workspace.encoding import Decoded
 
 pytestmark = pytest.mark.anyio
 

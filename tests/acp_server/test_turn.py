@@ -24,7 +24,6 @@ from acp.updates import (
     Update,
 )
 from acp_server.action import Action, Outcome, Permission, Report, ToolProblem
-from acp_server.conversation import FAILED, INTERRUPTED, Conversation
 from acp_server.model import (
     Assistant,
     Message,
@@ -44,7 +43,8 @@ from acp_server.model import (
 )
 from acp_server.permissions import Option, Permissions
 from acp_server.scripted import Cue, ScriptedBackend
-from acp_server.turn import Parts, PromptTooLong, Turn, TurnFailed
+from acp_server.turn.conversation import FAILED, INTERRUPTED, Conversation
+from acp_server.turn.turn import Parts, PromptTooLong, Turn, TurnFailed
 
 pytestmark = pytest.mark.anyio
 

@@ -17,11 +17,11 @@ from wire_client import WireClient
 
 from acp.transports.websocket import Limits
 from acp_server.agent import Agent
-from acp_server.gate import Gate
+from acp_server.network.gate import Gate
+from acp_server.network.serve import AgentTalk
+from acp_server.network.websocket_server import ServerLimits, WebSocketServer
 from acp_server.scripted import ScriptedBackend
-from acp_server.serve import AgentTalk
 from acp_server.shelter import Shelter
-from acp_server.websocket_server import ServerLimits, WebSocketServer
 
 pytestmark = pytest.mark.anyio
 

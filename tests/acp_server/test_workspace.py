@@ -9,7 +9,7 @@ import pytest
 from toolbench import Bench
 
 from acp_server.action import ToolProblem
-from acp_server.workspace import Workspace
+from acp_server.workspace.workspace import Workspace
 
 pytestmark = pytest.mark.anyio
 
@@ -115,7 +115,7 @@ async def test_a_new_file_is_created_through_the_editor(bench: Bench, editor: Ed
 async def test_an_editor_that_hangs_is_not_waited_for(
     bench: Bench, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("acp_server.workspace.OVERLAY_WAIT", 0.05)
+    monkeypatch.setattr("acp_server.workspace.workspace.OVERLAY_WAIT", 0.05)
     editor.hangs = True
     with anyio.fail_after(5):
         assert await bench.call("read", path="f") == "1\tdisk"

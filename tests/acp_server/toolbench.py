@@ -8,7 +8,7 @@ from typing import Any
 from acp.updates import ToolContent
 from acp_server.action import Action, Outcome, ToolProblem
 from acp_server.tools import Toolbox
-from acp_server.workspace import Overlay, Workspace
+from acp_server.workspace.workspace import Overlay, Workspace
 
 
 class Bench:

@@ -20,7 +20,7 @@ from acp_client import (
     allow_all,
     connect,
 )
-from acp_client.elicitation import Answer, FormRequest, Request
+from acp_client.host.elicitation import Answer, FormRequest, Request
 
 
 async def ask(request: PermissionRequest) -> str | None:

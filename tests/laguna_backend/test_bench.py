@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from laguna_backend.__main__ import main
-from laguna_backend.bench import bytes_a_token, filled_cache, packed, pooled_weights, shape_config
-from laguna_backend.bench_peers import renamed
-from laguna_backend.config import LagunaConfig
-from laguna_backend.linear import Packer
-from laguna_backend.model import Laguna, joined
+from laguna_backend.bench.peers import renamed
+from laguna_backend.bench.slice import bytes_a_token, filled_cache, packed, pooled_weights, shape_config
+from laguna_backend.model.config import LagunaConfig
+from laguna_backend.model.forward import Laguna, joined
+from laguna_backend.model.linear import Packer
 
 torch.set_num_threads(1)
 
@@ -24,7 +24,7 @@ CONFIG = LagunaConfig.from_dict(RAW)
 
 @pytest.fixture(autouse=True)
 def little_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("laguna_backend.bench.read_bandwidth", lambda: 30.0)
+    monkeypatch.setattr("laguna_backend.bench.slice.read_bandwidth", lambda: 30.0)
 
 
 @pytest.mark.parametrize("weights", ["bf16", "int8", "int4"])

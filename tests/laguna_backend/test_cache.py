@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from tiny_checkpoint import FULL, SLIDING, tiny_config
 from torch import Tensor
 
-from laguna_backend import e4m3
-from laguna_backend.cache import KVCache, Storage, Store, cache_bytes
-from laguna_backend.config import LagunaConfig
-from laguna_backend.engine import Engine, Stats
-from laguna_backend.model import Dense, Laguna, Sparse, random_weights
-from laguna_backend.sampler import Rule
+from laguna_backend.engine.engine import Engine, Stats
+from laguna_backend.engine.sampler import Rule
+from laguna_backend.formats import e4m3
+from laguna_backend.model.cache import KVCache, Storage, Store, cache_bytes
+from laguna_backend.model.config import LagunaConfig
+from laguna_backend.model.forward import Dense, Laguna, Sparse, random_weights
 
 torch.set_num_threads(1)
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from tiny_checkpoint import COMPACT, READ, tiny_tokenizer
 
 from acp_server.model import Assistant, Message, System, ToolResult, ToolSpec, ToolUse, User
-from laguna_backend.chat import Chat, Prompt
-from laguna_backend.guard import unused
-from laguna_backend.template import ChatTemplate, TemplateFailure
-from laguna_backend.tokenizer import RESERVED, TokenBytes
+from laguna_backend.chat.encoding import Chat, Prompt
+from laguna_backend.chat.guard import unused
+from laguna_backend.chat.template import ChatTemplate, TemplateFailure
+from laguna_backend.chat.tokenizer import RESERVED, TokenBytes
 
 RELEASED = Path(__file__).parents[3] / "shared" / "templates"
 SOURCES = {"compact": COMPACT} | {path.stem: path.read_text("utf-8") for path in sorted(RELEASED.glob("*.jinja"))}

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laguna_backend.cache import cache_bytes
-from laguna_backend.config import ConfigError, LagunaConfig
+from laguna_backend.checkpoint.configuration import read_config
 from laguna_backend.loading import parameters
+from laguna_backend.model.cache import cache_bytes
+from laguna_backend.model.config import ConfigError, LagunaConfig
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 YARN = {
@@ -120,7 +121,7 @@ def test_a_model_without_sliding_layers_needs_no_window() -> None:
 def test_stop_tokens_come_from_the_generation_configuration(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(XS2 | {"eos_token_id": 2}))
     (tmp_path / "generation_config.json").write_text('{"eos_token_id": [2, 24]}')
-    assert LagunaConfig.from_directory(tmp_path).eos == (2, 24)
+    assert read_config(tmp_path).eos == (2, 24)
 
 
 @pytest.mark.parametrize(
@@ -215,9 +216,9 @@ def test_any_json_as_rope_is_a_rope_or_refused_as_one(changes: dict[str, Any]) -
 def test_a_file_that_is_no_configuration_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ConfigError, match=r"config\.json"):
-        LagunaConfig.from_directory(tmp_path)
+        read_config(tmp_path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read .*config\.json"):
-        LagunaConfig.from_directory(tmp_path)
+        read_config(tmp_path)

@@ -9,12 +9,12 @@ import pytest
 import torch
 from tiny_checkpoint import tiny_config
 
-from laguna_backend.cache import KVCache, Storage
-from laguna_backend.config import LagunaConfig
-from laguna_backend.engine import ContextOverflow, Engine, Stats
-from laguna_backend.model import Laguna, random_weights
-from laguna_backend.relay import Cancelled
-from laguna_backend.sampler import Rule
+from laguna_backend.engine.engine import ContextOverflow, Engine, Stats
+from laguna_backend.engine.relay import Cancelled
+from laguna_backend.engine.sampler import Rule
+from laguna_backend.model.cache import KVCache, Storage
+from laguna_backend.model.config import LagunaConfig
+from laguna_backend.model.forward import Laguna, random_weights
 
 torch.set_num_threads(1)
 

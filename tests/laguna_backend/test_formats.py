@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tiny_checkpoint import write_checkpoint
 
-from laguna_backend import e4m3
-from laguna_backend.config import ConfigError, LagunaConfig
-from laguna_backend.formats import fp8, nvfp4, packed, read_quantization
+from laguna_backend.checkpoint.configuration import read_config
+from laguna_backend.checkpoint.weights import CheckpointError, load_weights, released
+from laguna_backend.formats import e4m3, fp8, nvfp4, packed, read_quantization
 from laguna_backend.formats.scales import FormatError, spread
-from laguna_backend.model import Laguna, random_weights
-from laguna_backend.weights import CheckpointError, load_weights, released
+from laguna_backend.model.config import ConfigError, LagunaConfig
+from laguna_backend.model.forward import Laguna, random_weights
 
 torch.set_num_threads(1)
 
@@ -147,7 +147,7 @@ def test_a_quantised_checkpoint_gives_the_logits_of_what_it_means(both: Path, dt
     tokens = torch.arange(3, 40)[None]
     logits: list[torch.Tensor] = []
     for folder in ("quantised", "plain"):
-        config = LagunaConfig.from_directory(both / folder)
+        config = read_config(both / folder)
         logits.append(Laguna(config, load_weights(both / folder, config, dtype=dtype).weights).forward(tokens))
     assert torch.equal(*logits)
     assert sum(path.stat().st_size for path in (both / "quantised").glob("*.safetensors")) < sum(
@@ -161,7 +161,7 @@ def quantised(source: Path, into: Path, name: str) -> Path:
 
 
 def load(directory: Path) -> None:
-    load_weights(directory, LagunaConfig.from_directory(directory))
+    load_weights(directory, read_config(directory))
 
 
 def rewrite(directory: Path, change: dict[str, torch.Tensor | None]) -> None:
@@ -237,7 +237,7 @@ def test_scales_of_the_cache_are_found_in_every_spelling(source: Path, tmp_path:
         for part in "kv"
     }
     save_file(tensors | scales, directory / "model.safetensors")
-    config = LagunaConfig.from_directory(directory)
+    config = read_config(directory)
     found = load_weights(directory, config).cache_scales
     assert found == {(layer, part): 0.25 + layer for layer in range(3) for part in "kv"}
     assert config.quantization
@@ -246,13 +246,13 @@ def test_scales_of_the_cache_are_found_in_every_spelling(source: Path, tmp_path:
 
 MEASURE = """
 import sys, torch
-from laguna_backend.config import LagunaConfig
-from laguna_backend.weights import load_weights
+from laguna_backend.checkpoint.configuration import read_config
+from laguna_backend.checkpoint.weights import load_weights
 def status(field):
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(field))
 torch.set_num_threads(1)
-config = LagunaConfig.from_directory(sys.argv[1])
-small = LagunaConfig.from_directory(sys.argv[2])
+config = read_config(sys.argv[1])
+small = read_config(sys.argv[2])
 load_weights(sys.argv[2], small)  # whatever is imported or set up once
 before = status("VmRSS")
 weights = load_weights(sys.argv[1], config).weights

@@ -15,11 +15,12 @@ from safetensors.torch import load_file, save_file
 from tiny_checkpoint import FULL, SLIDING, write_checkpoint
 
 from acp_server.model import Sampling, Stop, User
-from laguna_backend.config import ConfigError, LagunaConfig
-from laguna_backend.formats.gguf_file import widened
+from laguna_backend.checkpoint.configuration import read_config
+from laguna_backend.checkpoint.gguf_file import widened
+from laguna_backend.checkpoint.weights import CheckpointError, load_weights
 from laguna_backend.loading import load
-from laguna_backend.model import Laguna
-from laguna_backend.weights import CheckpointError, load_weights
+from laguna_backend.model.config import ConfigError, LagunaConfig
+from laguna_backend.model.forward import Laguna
 
 torch.set_num_threads(1)
 
@@ -105,7 +106,7 @@ def plain(source: Path, into: Path, means: dict[str, np.ndarray]) -> Path:
 
 
 def logits(directory: Path) -> torch.Tensor:
-    config = LagunaConfig.from_directory(directory)
+    config = read_config(directory)
     weights = load_weights(directory, config, dtype=torch.float32).weights
     return Laguna(config, weights).forward(torch.arange(3, 30)[None])
 
@@ -118,7 +119,7 @@ def test_a_gguf_file_gives_the_logits_of_what_it_means(source: Path, tmp_path: P
 
 def test_the_file_describes_itself(source: Path, tmp_path: Path) -> None:
     path, _ = convert(source, tmp_path, g.Kind.BF16)
-    found, expected = LagunaConfig.from_directory(path.parent), LagunaConfig.from_directory(source)
+    found, expected = read_config(path.parent), read_config(source)
     for name in LagunaConfig.__dataclass_fields__:
         if name not in ("norm_eps", "dtype"):
             assert getattr(found, name) == getattr(expected, name), name
@@ -159,7 +160,7 @@ def test_a_file_of_another_architecture_is_refused(tmp_path: Path) -> None:
     writer.write_tensors_to_file()
     writer.close()
     with pytest.raises(ConfigError, match=r"llama\.gguf is not of the architecture laguna"):
-        LagunaConfig.from_directory(tmp_path)
+        read_config(tmp_path)
 
 
 @pytest.mark.parametrize("keep", [0, 3, 40, 2000, -300])
@@ -167,14 +168,14 @@ def test_a_file_that_is_cut_short_is_named(source: Path, tmp_path: Path, keep: i
     path, _ = convert(source, tmp_path, g.Kind.Q8_0)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(CheckpointError, match=r"model\.gguf"):
-        load_weights(tmp_path, LagunaConfig.from_directory(source))
+        load_weights(tmp_path, read_config(source))
 
 
 def test_files_that_are_no_parts_of_one_model_are_refused(source: Path, tmp_path: Path) -> None:
     path, _ = convert(source, tmp_path, g.Kind.Q8_0)
     (tmp_path / "other.gguf").write_bytes(path.read_bytes())
     with pytest.raises(ConfigError, match="2 GGUF files that are not the parts"):
-        LagunaConfig.from_directory(tmp_path)
+        read_config(tmp_path)
 
 
 def test_nan_in_a_block_is_named(source: Path, tmp_path: Path) -> None:
@@ -183,4 +184,4 @@ def test_nan_in_a_block_is_named(source: Path, tmp_path: Path) -> None:
     tensors["blk.2.ffn_up_exps.weight"][0][1, 5, 7] = np.nan
     g.write(tmp_path / "model.gguf", raw, tensors)
     with pytest.raises(CheckpointError, match=r"model\.gguf: blk\.2\.ffn_up_exps\.weight holds NaN"):
-        load_weights(tmp_path, LagunaConfig.from_directory(tmp_path))
+        load_weights(tmp_path, read_config(tmp_path))

@@ -14,12 +14,12 @@ from tiny_checkpoint import write_checkpoint
 
 from acp_server.model import ModelError, Sampling, Stop, User
 from laguna_backend.backend import open_backend
-from laguna_backend.cache import KVCache
-from laguna_backend.config import LagunaConfig
-from laguna_backend.linear import Int8, Packer, Precision, Stack, linear, one_row, to_int4, to_int8
+from laguna_backend.checkpoint.configuration import read_config
+from laguna_backend.checkpoint.weights import load_weights, save_checkpoint
 from laguna_backend.loading import load
-from laguna_backend.model import Laguna, joined, random_weights
-from laguna_backend.weights import load_weights, save_checkpoint
+from laguna_backend.model.cache import KVCache
+from laguna_backend.model.forward import Laguna, joined, random_weights
+from laguna_backend.model.linear import Int8, Packer, Precision, Stack, linear, one_row, to_int4, to_int8
 
 torch.set_num_threads(1)
 
@@ -110,7 +110,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_packed_model_stays_near_the_plain_one(
     tmp_path: Path, precision: Precision, bound: float, group: int
 ) -> None:
-    raw = LagunaConfig.from_directory(write_checkpoint(tmp_path, hidden_size=128, head_dim=32))
+    raw = read_config(write_checkpoint(tmp_path, hidden_size=128, head_dim=32))
     save_checkpoint(random_weights(raw, seed=1), tmp_path)
     exact = Laguna(raw, load_weights(tmp_path, raw, dtype=torch.bfloat16).weights)
     loaded = load_weights(tmp_path, raw, packer=Packer(precision, group))
@@ -137,7 +137,7 @@ def test_a_packed_checkpoint_speaks(directory: Path, precision: Precision, caplo
 
 
 def test_packed_weights_cannot_be_saved(directory: Path, tmp_path: Path) -> None:
-    config = LagunaConfig.from_directory(directory)
+    config = read_config(directory)
     with pytest.raises(TypeError, match="packed"):
         save_checkpoint(load_weights(directory, config, packer=Packer("int8")).weights, tmp_path)
 

@@ -7,13 +7,13 @@ import random
 import pytest
 
 from acp_server.model import Assistant, Message, System, ToolResult, ToolUse, User
-from laguna_backend.chat import Chat
+from laguna_backend.chat.encoding import Chat
+from laguna_backend.chat.template import ChatTemplate
 from laguna_backend.nano.checkpoint import TEMPLATE
 from laguna_backend.nano.names import Names
 from laguna_backend.nano.tasks import draw, play
 from laguna_backend.nano.transcript import write_down
 from laguna_backend.nano.vocabulary import nano_tokenizer
-from laguna_backend.template import ChatTemplate
 
 
 @pytest.mark.parametrize("thinking", [True, False])

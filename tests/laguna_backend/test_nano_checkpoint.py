@@ -10,13 +10,13 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 
 from laguna_backend.backend import NANO
-from laguna_backend.config import LagunaConfig
-from laguna_backend.model import Laguna
+from laguna_backend.checkpoint.configuration import read_config
+from laguna_backend.checkpoint.weights import load_weights
+from laguna_backend.model.forward import Laguna
 from laguna_backend.nano.checkpoint import TEMPLATE
 from laguna_backend.nano.tasks import FAMILIES
 from laguna_backend.nano.train import exact_by_family
 from laguna_backend.nano.vocabulary import nano_tokenizer
-from laguna_backend.weights import load_weights
 
 torch.set_num_threads(1)
 
@@ -31,7 +31,7 @@ def test_everything_a_checkpoint_has_is_there_and_takes_at_most_eight_megabytes(
 
 
 def test_it_is_a_real_laguna_in_the_released_layout() -> None:
-    config = LagunaConfig.from_directory(NANO)
+    config = read_config(NANO)
     kinds = [layer.window is None for layer in config.layers]
     assert kinds == [index % 4 == 0 for index in range(len(kinds))]
     assert config.eos == (2, 24)
@@ -48,7 +48,7 @@ def test_its_tokenizer_and_its_template_are_those_of_the_code() -> None:
 
 @pytest.fixture(scope="module")
 def rates() -> dict[str, float]:
-    config = LagunaConfig.from_directory(NANO)
+    config = read_config(NANO)
     laguna = Laguna(config, load_weights(Path(NANO), config, dtype=torch.float32).weights)
     return exact_by_family(laguna, nano_tokenizer(), 12, seed=3)
 

@@ -9,7 +9,7 @@ import pytest
 
 from acp_server.action import ToolProblem
 from acp_server.tools import Toolbox
-from acp_server.workspace import Workspace
+from acp_server.workspace.workspace import Workspace
 from laguna_backend.nano.evaluate import held_out_task, new_task
 from laguna_backend.nano.names import Names
 from laguna_backend.nano.tasks import FAMILIES, play

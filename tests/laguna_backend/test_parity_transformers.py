@@ -16,10 +16,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from laguna_backend.cache import KVCache
-from laguna_backend.config import LagunaConfig
-from laguna_backend.model import Apart, Laguna, Sparse, Together, joined
-from laguna_backend.weights import load_weights
+from laguna_backend.checkpoint.configuration import read_config
+from laguna_backend.checkpoint.weights import load_weights
+from laguna_backend.model.cache import KVCache
+from laguna_backend.model.forward import Apart, Laguna, Sparse, Together, joined
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -106,7 +106,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     reference.eval()
     directory = tmp_path_factory.mktemp("checkpoint")
     reference.save_pretrained(directory)
-    config = LagunaConfig.from_directory(directory)
+    config = read_config(directory)
     ours = Laguna(config, load_weights(directory, config, dtype=torch.float32).weights)
     prompt = torch.randint(0, 96, (1, PROMPT), generator=torch.Generator().manual_seed(3))
     return Pair(reference, ours, prompt, directory)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tiny_checkpoint import READ, tiny_tokenizer
 
 from acp_server.model import Part, Text, Thought, ToolSpec, ToolUse, ToolUseStarted
-from laguna_backend.parser import ReplyParser
-from laguna_backend.tokenizer import TokenBytes
+from laguna_backend.chat.parser import ReplyParser
+from laguna_backend.chat.tokenizer import TokenBytes
 
 END, CALL, CALL_END, THINK, THINK_END, ASSISTANT, EOS, PAD = 24, 25, 26, 18, 19, 23, 2, 9
 

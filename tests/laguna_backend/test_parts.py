@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from laguna_backend.attention import attend, attend_plain
-from laguna_backend.config import ConfigError
-from laguna_backend.device import place
-from laguna_backend.moe import mix, mix_grouped, mix_one, mix_plain, mix_sorted, route
-from laguna_backend.sampler import Rule, Sampler
+from laguna_backend.engine.sampler import Rule, Sampler
+from laguna_backend.model.attention import attend, attend_plain
+from laguna_backend.model.config import ConfigError
+from laguna_backend.model.device import place
+from laguna_backend.model.moe import mix, mix_grouped, mix_one, mix_plain, mix_sorted, route
 
 torch.set_num_threads(1)
 

@@ -13,15 +13,16 @@ from test_formats import CACHE, FORMATS
 from test_gguf import convert
 from tiny_checkpoint import write_checkpoint
 
-from laguna_backend import memory
 from laguna_backend.__main__ import main
-from laguna_backend.bench import shape_config
-from laguna_backend.cache import cache_bytes
-from laguna_backend.config import LagunaConfig
+from laguna_backend.bench.slice import shape_config
+from laguna_backend.checkpoint import memory
+from laguna_backend.checkpoint.configuration import read_config
+from laguna_backend.checkpoint.memory import longest, weight_bytes
+from laguna_backend.checkpoint.weights import load_weights
 from laguna_backend.inspection import facts
-from laguna_backend.linear import PRECISIONS, Packer
-from laguna_backend.memory import longest, weight_bytes
-from laguna_backend.weights import load_weights
+from laguna_backend.model.cache import cache_bytes
+from laguna_backend.model.config import LagunaConfig
+from laguna_backend.model.linear import PRECISIONS, Packer
 
 MIB = 1 << 20
 XS2 = LagunaConfig.from_dict(shape_config("xs2", 40))
@@ -30,7 +31,7 @@ XS2 = LagunaConfig.from_dict(shape_config("xs2", 40))
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("gating", ["per-head", "per-element"])
 def test_the_weights_take_what_is_said(tmp_path: Path, precision: memory.Precision, gating: str) -> None:
-    config = LagunaConfig.from_directory(write_checkpoint(tmp_path, hidden_size=40, gating=gating))
+    config = read_config(write_checkpoint(tmp_path, hidden_size=40, gating=gating))
     loaded = load_weights(tmp_path, config, dtype=torch.bfloat16, packer=Packer(precision, 64))
     assert loaded.weights.resident() == weight_bytes(config, precision, 64)
 

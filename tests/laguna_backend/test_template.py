@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from tiny_checkpoint import COMPACT, READ
 
-from laguna_backend.chat import describe
-from laguna_backend.sandbox import TooMuch, deadline
-from laguna_backend.template import ChatTemplate, TemplateFailure, grammar
+from laguna_backend.chat.encoding import describe
+from laguna_backend.chat.sandbox import TooMuch, deadline
+from laguna_backend.chat.template import ChatTemplate, TemplateFailure, grammar
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -148,7 +148,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("source", list(HOSTILE.values()), ids=list(HOSTILE))
 def test_a_hostile_template_fails_within_its_bounds(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("laguna_backend.sandbox.SECONDS", 0.5)
+    monkeypatch.setattr("laguna_backend.chat.sandbox.SECONDS", 0.5)
     begun = time.monotonic()
     with pytest.raises(TemplateFailure, match="chat template"):
         ChatTemplate(source).render([USER], thinking=True)

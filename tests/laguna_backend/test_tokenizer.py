@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_checkpoint import merges, tiny_tokenizer
 
-from laguna_backend.tokenizer import TokenBytes, build_tokenizer, load_tokenizer
+from laguna_backend.chat.tokenizer import TokenBytes, build_tokenizer, load_tokenizer
 
 TOKENIZER = tiny_tokenizer()
 TOKEN_BYTES = TokenBytes(TOKENIZER)

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from laguna_backend.config import LagunaConfig
-from laguna_backend.model import random_weights
-from laguna_backend.weights import CheckpointError, load_weights, save_checkpoint
+from laguna_backend.checkpoint.weights import CheckpointError, load_weights, save_checkpoint
+from laguna_backend.model.config import LagunaConfig
+from laguna_backend.model.forward import random_weights
 
 torch.set_num_threads(1)
 

@@ -16,8 +16,8 @@ import anyio
 import pytest
 
 from acp_server.model import Message, ModelError, ModelInfo, Part, Sampling, Stop, Text, ToolSpec, User
-from laguna_backend.relay import Cancelled, Relay
-from laguna_backend.worker import PARTS_AHEAD, Worker
+from laguna_backend.engine.relay import Cancelled, Relay
+from laguna_backend.engine.worker import PARTS_AHEAD, Worker
 
 pytestmark = pytest.mark.anyio
 
@@ -204,7 +204,7 @@ async def test_ready_can_be_cancelled_and_asked_again() -> None:
 
 
 async def test_more_requests_than_the_queue_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("laguna_backend.worker.WAITING_JOBS", 2)
+    monkeypatch.setattr("laguna_backend.engine.worker.WAITING_JOBS", 2)
     one = worker()
     refused: list[str] = []
     started = anyio.Event()
@@ -292,7 +292,7 @@ def test_another_loop_can_use_the_same_worker(anyio_backend: str) -> None:
 
 HANGS_WHILE_LOADING = """
 import sys, time, anyio
-from laguna_backend.worker import PARTS_AHEAD, Worker
+from laguna_backend.engine.worker import PARTS_AHEAD, Worker
 async def main():
     with anyio.move_on_after(0.1):
         await Worker(lambda: time.sleep(3600)).ready()

@@ -10,10 +10,10 @@ import torch
 from tokenizers import Tokenizer
 
 from acp_server.model import ToolSpec
-from laguna_backend.config import LagunaConfig
-from laguna_backend.model import random_weights
-from laguna_backend.tokenizer import build_tokenizer
-from laguna_backend.weights import save_checkpoint
+from laguna_backend.chat.tokenizer import build_tokenizer
+from laguna_backend.checkpoint.weights import save_checkpoint
+from laguna_backend.model.config import LagunaConfig
+from laguna_backend.model.forward import random_weights
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 

@@ -1,0 +1,80 @@
+"""Updates and messages as JSON, for a journal: `to_json` and `from_json` are inverse.
+
+A value is an object whose `=` is the name of its class; fields at their default are left out, and UNSET is never
+written. What a value holds of the wire (`raw`, `extra`, `_meta`, a tool's input) stays as it is.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from typing import Any, Final, cast
+
+from acp import updates
+from acp.updates import UNSET, Json
+
+from .. import model
+
+CLASS: Final = "="
+_PLAIN: Final = {"raw", "extra", "meta", "raw_input", "raw_output", "arguments", "group"}
+"""Fields whose values are JSON already, and are not looked into."""
+
+
+def _classes() -> Iterable[type]:
+    for module in (updates, model):
+        yield from (c for c in vars(module).values() if isinstance(c, type) and is_dataclass(c))
+
+
+_CLASSES: Final[Mapping[str, type]] = {cls.__name__: cls for cls in _classes()}
+
+
+def to_json(value: Any) -> Json:
+    """The JSON of a value of `acp.updates` or `model`, or of a tuple of them."""
+    if isinstance(value, tuple):
+        return [to_json(item) for item in cast("tuple[Any, ...]", value)]
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    said: dict[str, Json] = {CLASS: type(value).__name__}
+    for name, default, is_plain in _fields(type(value)):
+        item = getattr(value, name)
+        if item is not UNSET and item != default:
+            said[name] = _as_dict(item) if is_plain else to_json(item)
+    return said
+
+
+@functools.cache
+def _fields(cls: type) -> tuple[tuple[str, Any, bool], ...]:
+    """A class's fields: their names, their defaults, and whether they hold JSON already."""
+    return tuple((field.name, _default(field), field.name in _PLAIN) for field in fields(cls))
+
+
+def from_json(raw: Json) -> Any:
+    """The value again. Raises ValueError for what `to_json` never writes."""
+    if isinstance(raw, list):
+        return tuple(from_json(item) for item in cast("list[Json]", raw))
+    if not isinstance(raw, dict):
+        return raw
+    given = cast("dict[str, Json]", raw)
+    cls = _CLASSES.get(given.get(CLASS, ""))
+    if cls is None:
+        raise ValueError(f"no class {given.get(CLASS)!r} is recorded")
+    values = {
+        name: (tuple(item) if name == "group" else item) if name in _PLAIN else from_json(item)
+        for name, item in given.items()
+        if name != CLASS
+    }
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ValueError(f"a {cls.__name__} was not recorded whole") from error
+
+
+def _default(field: Field[Any]) -> Any:
+    if field.default is not MISSING:
+        return field.default
+    return field.default_factory() if field.default_factory is not MISSING else MISSING
+
+
+def _as_dict(item: Any) -> Json:
+    return dict(cast("Mapping[str, Json]", item)) if isinstance(item, Mapping) else item

@@ -1,0 +1,92 @@
+"""How much memory a model takes in each precision, and what of it fits the machine at hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..model.cache import Storage, cache_bytes
+from ..model.config import LagunaConfig, LayerConfig
+from ..model.linear import LANES, PRECISIONS, ROWS, Precision
+
+WORKING = 1 << 30  # bytes for intermediate tensors, the tokenizer and the libraries
+
+
+def matrices(config: LagunaConfig, spec: LayerConfig) -> Iterator[tuple[int, int, int]]:
+    """The packed matrices of a layer: how many, rows, columns."""
+    hidden, heads, kv = config.hidden_size, spec.heads * config.head_dim, config.kv_heads * config.head_dim
+    yield 1, heads + 2 * kv + (heads if config.per_element_gate else spec.heads), hidden
+    yield 1, hidden, heads
+    inner = [(config.experts, config.expert_size), (1, config.shared_expert_size)]
+    for count, size in inner if spec.sparse else [(1, config.intermediate_size)]:
+        yield count, 2 * size, hidden
+        yield count, hidden, size
+
+
+def matrix_bytes(rows: int, columns: int, precision: Precision, group: int) -> int:
+    """Memory of one matrix, see `linear`."""
+    if precision == "bf16":
+        return 2 * rows * columns
+    if precision == "int8":
+        return rows * -(-columns // LANES) * LANES + 2 * rows
+    down, across = -(-rows // ROWS) * ROWS, -(-columns // group)
+    return down * across * (group // 2 + 4)
+
+
+def weight_bytes(config: LagunaConfig, precision: Precision, group: int = 32) -> int:
+    """Memory of all weights. Embedding, routers and norms stay as they are; INT4's head is INT8 (`load_weights`)."""
+    hidden = config.hidden_size
+    head = matrix_bytes(config.vocab_size, hidden, "bf16" if precision == "bf16" else "int8", group)
+    plain = config.vocab_size * hidden + hidden
+    total = head
+    for spec in config.layers:
+        plain += 2 * hidden + 2 * config.head_dim + (config.experts * (hidden + 1) if spec.sparse else 0)
+        total += sum(n * matrix_bytes(rows, cols, precision, group) for n, rows, cols in matrices(config, spec))
+    return total + 2 * plain
+
+
+@dataclass(frozen=True)
+class Place:
+    """A device and the bytes that are free on it."""
+
+    name: str
+    free: int
+    precisions: tuple[Precision, ...]
+
+
+def places() -> list[Place]:
+    """The accelerator if there is one, and the CPU."""
+    found: list[Place] = []
+    if torch.cuda.is_available():
+        free, _ = torch.cuda.mem_get_info()
+        found.append(Place(torch.cuda.get_device_name(), free, ("bf16",)))
+    elif torch.backends.mps.is_available():
+        found.append(Place("mps", int(torch.mps.recommended_max_memory()), ("bf16",)))
+    free = free_memory()
+    return [*found, Place("cpu", free, PRECISIONS)] if free else found
+
+
+def free_memory() -> int:
+    """Bytes that programs may take without swapping; 0 where the system does not say."""
+    path = Path("/proc/meminfo")
+    if path.exists():
+        for line in path.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return 0
+
+
+def longest(config: LagunaConfig, room: int, storage: Storage) -> int:
+    """The most tokens of context whose cache takes no more than `room` bytes, up to the model's own."""
+    low, high = 0, config.max_context
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if cache_bytes(config, middle, storage) <= room else (low, middle - 1)
+    return low

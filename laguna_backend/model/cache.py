@@ -1,0 +1,195 @@
+"""Keys and values of one sequence: everything for the full layers, a ring of the last window for the sliding ones.
+
+Full layers grow by doubling up to the model's context. A sliding layer keeps the last `window` tokens, all that its
+latest query can see. One more token takes the place of the oldest and sees the ring as it lies, in whatever order; a
+chunk attends to the ring in order and to itself together, and only then does its tail overwrite the ring. Stored after
+the rotary embedding, as float32, bfloat16 or FP8 (e4m3).
+
+FP8 keeps one byte an element. Where the checkpoint has `k_scale` and `v_scale` they are used; else every token and
+head gets a scale of its own, so that what is stored does not depend on how the prompt was cut into chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..formats import e4m3
+from .config import LagunaConfig
+
+Storage = Literal["float32", "bfloat16", "fp8"]
+
+
+class Store:
+    """One layer's k or v: rows [KV, capacity, D] of which the first `used` hold tokens."""
+
+    def __init__(self, heads: int, dim: int, storage: Storage, device: torch.device, scale: float | None) -> None:
+        self.heads, self.dim, self.storage, self.device, self.scale = heads, dim, storage, device, scale
+        self.rows = self.empty(0)
+        self.scales = self.empty_scales(0)
+
+    def empty(self, capacity: int) -> Tensor:
+        # FP8 lies in uint8: index_copy_ and others know no e4m3, and MPS has no such type at all.
+        kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "fp8": torch.uint8}
+        return torch.empty(self.heads, capacity, self.dim, dtype=kinds[self.storage], device=self.device)
+
+    def empty_scales(self, capacity: int) -> Tensor:
+        per_token = self.storage == "fp8" and self.scale is None
+        return torch.empty(self.heads, capacity if per_token else 0, 1, dtype=torch.float32, device=self.device)
+
+    @property
+    def capacity(self) -> int:
+        return self.rows.shape[1]
+
+    def reserve(self, capacity: int, keep: int) -> None:
+        """Make room for `capacity` tokens; the first `keep` stay."""
+        rows, scales = self.empty(capacity), self.empty_scales(capacity)
+        rows[:, :keep] = self.rows[:, :keep]
+        if scales.shape[1]:
+            scales[:, :keep] = self.scales[:, :keep]
+        self.rows, self.scales = rows, scales
+
+    def write(self, at: int, x: Tensor) -> None:
+        """Store x [KV, T, D] from row `at` on."""
+        rows = slice(at, at + x.shape[1])
+        if self.storage != "fp8":
+            self.rows[:, rows] = x.to(self.rows.dtype)
+            return
+        wide = x.float()
+        if self.scale is None:
+            scale = (wide.abs().amax(dim=-1, keepdim=True) / e4m3.LARGEST).clamp_min(1e-12)
+            self.scales[:, rows] = scale
+        else:
+            scale = self.scale
+        self.rows[:, rows] = e4m3.encode(wide / scale)
+
+    def read(self, start: int, end: int, dtype: torch.dtype) -> Tensor:
+        """Rows start to end as [KV, end - start, D] in `dtype`."""
+        rows = self.rows[:, start:end]
+        if self.storage != "fp8":
+            return rows.to(dtype)
+        wide = e4m3.decode(rows)
+        return (wide * (self.scales[:, start:end] if self.scale is None else self.scale)).to(dtype)
+
+
+class KVCache:
+    """The past of one sequence in every layer. `length` tokens are held."""
+
+    def __init__(
+        self,
+        config: LagunaConfig,
+        *,
+        storage: Storage = "bfloat16",
+        device: torch.device | str = "cpu",
+        scales: Mapping[tuple[int, str], float] | None = None,
+    ) -> None:
+        self.config = config
+        self.storage: Storage = storage
+        self.length = 0
+        self.reached = 0  # layers that hold the chunk of a forward pass which has not gone through all of them
+        place = torch.device(device)
+        given = scales or {}
+        self.stores = [
+            tuple(Store(config.kv_heads, config.head_dim, storage, place, given.get((index, part))) for part in "kv")
+            for index in range(len(config.layers))
+        ]
+        for spec, stores in zip(config.layers, self.stores, strict=True):
+            if spec.window is not None:
+                for store in stores:
+                    store.reserve(spec.window, 0)
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Add a chunk's k and v [1, KV, T, D]; give back all that its queries may see, ending with the chunk.
+
+        The chunk itself is given back as it was stored, so that a token's logits do not depend on how the prompt was
+        cut. Raises ValueError when the chunk would pass the model's context, and when layers come out of order: after
+        a forward pass that failed half-way some rings have lost what the next one needs.
+        """
+        chunk = k.shape[2]
+        if layer != self.reached:
+            raise ValueError(f"layer {layer} came where layer {self.reached} was due: the cache is broken off")
+        if self.length + chunk > self.config.max_context:
+            raise ValueError(f"{self.length + chunk} tokens are more than the context of {self.config.max_context}")
+        window = self.config.layers[layer].window
+        add = self.extend_full if window is None else self.extend_ring
+        stores = self.stores[layer]
+        self.reached += 1
+        return add(stores[0], k[0])[None], add(stores[1], v[0])[None]
+
+    def extend_full(self, store: Store, x: Tensor) -> Tensor:
+        end = self.length + x.shape[1]
+        if end > store.capacity:
+            store.reserve(min(max(2 * store.capacity, end, 256), self.config.max_context), self.length)
+        store.write(self.length, x)
+        return store.read(0, end, x.dtype)
+
+    def extend_ring(self, store: Store, x: Tensor) -> Tensor:
+        size, chunk = store.capacity, x.shape[1]
+        if chunk == 1:  # its window is the ring as it lies, for a sum over keys knows no order
+            store.write(self.length % size, x)
+            return store.read(0, min(self.length + 1, size), x.dtype)
+        past = self.ring_in_order(store, min(self.length, size - 1), x.dtype)
+        tail = x[:, max(0, chunk - size) :]
+        first = (self.length + chunk - tail.shape[1]) % size
+        before_end = min(tail.shape[1], size - first)
+        present = [self.rounded(store, x[:, : chunk - tail.shape[1]])]
+        for at, part in ((first, tail[:, :before_end]), (0, tail[:, before_end:])):
+            if part.shape[1]:
+                store.write(at, part)
+                present.append(store.read(at, at + part.shape[1], x.dtype))
+        return torch.cat((past, *present), dim=1)
+
+    def ring_in_order(self, store: Store, held: int, dtype: torch.dtype) -> Tensor:
+        """A copy of the ring's tokens, oldest first: [KV, held, D]. A view would change when the chunk is written."""
+        start = (self.length - held) % store.capacity
+        until = min(held, store.capacity - start)
+        return torch.cat((store.read(start, start + until, dtype), store.read(0, held - until, dtype)), dim=1)
+
+    def rounded(self, store: Store, x: Tensor) -> Tensor:
+        """x as it would come back from the store, for the part of a long chunk that the ring never holds."""
+        if self.storage == "float32" or not x.shape[1]:
+            return x
+        passing = Store(store.heads, store.dim, self.storage, store.device, store.scale)
+        passing.reserve(x.shape[1], 0)
+        passing.write(0, x)
+        return passing.read(0, x.shape[1], x.dtype)
+
+    def advance(self, tokens: int) -> None:
+        self.length += tokens
+        self.reached = 0
+
+    def can_rewind(self, length: int) -> bool:
+        """Whether the past can be cut back to `length` tokens without the rings having forgotten what they need.
+
+        A ring that was never overwritten still holds everything; one that was can only stay where it is. After a
+        forward pass that failed half-way there is no going anywhere.
+        """
+        windows = [spec.window for spec in self.config.layers if spec.window is not None]
+        whole = length == self.length or self.length < min(windows, default=self.length + 1)
+        return not self.reached and 0 <= length <= self.length and whole
+
+    def rewind(self, length: int) -> None:
+        """Forget the tokens from `length` on. Raises ValueError where `can_rewind` says no."""
+        if not self.can_rewind(length):
+            why = "a forward pass broke off" if self.reached else "the window has moved on"
+            raise ValueError(f"cannot go back from {self.length} to {length} tokens: {why}")
+        self.length = length
+
+    def bytes_used(self) -> int:
+        """Memory that the cache holds now, spare capacity included."""
+        return sum(
+            tensor.numel() * tensor.element_size()
+            for stores in self.stores
+            for store in stores
+            for tensor in (store.rows, store.scales)
+        )
+
+
+def cache_bytes(config: LagunaConfig, tokens: int, storage: Storage) -> int:
+    """Memory of `tokens` of context, scales of FP8 not counted: what a checkpoint with its own scales needs."""
+    element = {"float32": 4, "bfloat16": 2, "fp8": 1}[storage]
+    row = 2 * config.kv_heads * config.head_dim * element
+    return sum(row * (tokens if spec.window is None else min(tokens, spec.window)) for spec in config.layers)
