@@ -8,7 +8,7 @@ layer's *normed input*, logits stay in the model's dtype.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
@@ -173,54 +173,80 @@ class Laguna:
         h = F.embedding(tokens, weights.embed)  # [B, T, H]
         turns = {rope: tables.at(start, tokens.shape[1], h.dtype) for rope, tables in self.ropes.items()}
         for index, (spec, layer) in enumerate(zip(config.layers, weights.layers, strict=True)):
-            x = norm(h, layer.attention_norm, config.norm_eps)
-            h = h + self.attention(index, spec, layer, x, turns[spec.rope], cache)
-            x = norm(h, layer.mlp_norm, config.norm_eps)
-            h = h + self.feed_forward(layer.mlp, x)
+            h = block(config, spec, layer, h, turns[spec.rope], self.sight(index, spec, cache))
         if cache:
             cache.advance(tokens.shape[1])
         if last_only:
             h = h[:, -1:]
         return linear(norm(h, weights.norm, config.norm_eps), weights.head)
 
-    def attention(
-        self,
-        index: int,
-        spec: LayerConfig,
-        layer: Layer,
-        x: Tensor,
-        turn: tuple[Tensor, Tensor],
-        cache: Cache | None,
-    ) -> Tensor:
-        batch, length, _ = x.shape
-        dim, eps = self.config.head_dim, self.config.norm_eps
-        q, k, v, gate = layer.inputs(x)
-        v = v.unflatten(-1, (self.config.kv_heads, dim)).transpose(1, 2)
-        q = norm(q.unflatten(-1, (spec.heads, dim)), layer.q_norm, eps).transpose(1, 2)  # [B, heads, T, D]
-        k = norm(k.unflatten(-1, (self.config.kv_heads, dim)), layer.k_norm, eps).transpose(1, 2)
-        q, k = rotate(q, *turn), rotate(k, *turn)
-        if cache:
-            k, v = cache.extend(index, k, v)
-        a = attend(q, k, v, spec.window).transpose(1, 2)  # [B, T, heads, D]
-        gate = F.softplus(gate.float()).to(a.dtype)
-        a = a * gate.view(batch, length, spec.heads, -1)  # one gate a head, or one an element
-        return linear(a.reshape(batch, length, -1), layer.out)
+    def sight(self, index: int, spec: LayerConfig, cache: Cache | None) -> Sight:
+        """A layer's queries see the chunk and, with a cache, the past."""
 
-    def feed_forward(self, mlp: Dense | Sparse, x: Tensor) -> Tensor:
-        if isinstance(mlp, Dense):
-            return swiglu(x, mlp.gate_up, mlp.down)
-        config = self.config
-        rows = x.reshape(-1, x.shape[-1])  # [B * T, H]
-        weights, chosen = route(
-            rows,
-            mlp.router,
-            mlp.bias,
-            config.experts_per_token,
-            score=config.router_score,
-            softcap=config.router_softcap,
-        )
-        routed = mix(rows, weights, chosen, mlp.gate_up, mlp.down) * config.routed_scale
-        return (routed + swiglu(rows, mlp.shared_gate_up, mlp.shared_down)).view_as(x)
+        def see(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            if cache:
+                k, v = cache.extend(index, k, v)
+            return attend(q, k, v, spec.window)
+
+        return see
+
+
+# One layer -----------------------------------------------------------------------------------------------
+
+Sight = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""What queries [B, heads, T, D] see of their chunk's keys and values [B, KV, T, D], and of a past: [B, heads, T, D].
+Whoever runs a layer decides it: generating brings a cache, training the borders of documents."""
+
+Turn = tuple[Tensor, Tensor]
+"""cos and sin [T, rotary_dim] of a chunk's positions."""
+
+Chosen = Callable[[Tensor], None]
+"""Is told which experts [B * T, top_k] a layer's router chose."""
+
+
+def block(
+    config: LagunaConfig,
+    spec: LayerConfig,
+    layer: Layer,
+    h: Tensor,
+    turn: Turn,
+    see: Sight,
+    chosen: Chosen | None = None,
+) -> Tensor:
+    """h [B, T, H] through one layer."""
+    h = h + attention(config, spec, layer, norm(h, layer.attention_norm, config.norm_eps), turn, see)
+    return h + feed_forward(config, layer.mlp, norm(h, layer.mlp_norm, config.norm_eps), chosen)
+
+
+def attention(config: LagunaConfig, spec: LayerConfig, layer: Layer, x: Tensor, turn: Turn, see: Sight) -> Tensor:
+    batch, length, _ = x.shape
+    dim, eps = config.head_dim, config.norm_eps
+    q, k, v, gate = layer.inputs(x)
+    v = v.unflatten(-1, (config.kv_heads, dim)).transpose(1, 2)
+    q = norm(q.unflatten(-1, (spec.heads, dim)), layer.q_norm, eps).transpose(1, 2)  # [B, heads, T, D]
+    k = norm(k.unflatten(-1, (config.kv_heads, dim)), layer.k_norm, eps).transpose(1, 2)
+    a = see(rotate(q, *turn), rotate(k, *turn), v).transpose(1, 2)  # [B, T, heads, D]
+    gate = F.softplus(gate.float()).to(a.dtype)
+    a = a * gate.view(batch, length, spec.heads, -1)  # one gate a head, or one an element
+    return linear(a.reshape(batch, length, -1), layer.out)
+
+
+def feed_forward(config: LagunaConfig, mlp: Dense | Sparse, x: Tensor, chosen: Chosen | None = None) -> Tensor:
+    if isinstance(mlp, Dense):
+        return swiglu(x, mlp.gate_up, mlp.down)
+    rows = x.reshape(-1, x.shape[-1])  # [B * T, H]
+    weights, experts = route(
+        rows,
+        mlp.router,
+        mlp.bias,
+        config.experts_per_token,
+        score=config.router_score,
+        softcap=config.router_softcap,
+    )
+    if chosen:
+        chosen(experts)
+    routed = mix(rows, weights, experts, mlp.gate_up, mlp.down) * config.routed_scale
+    return (routed + swiglu(rows, mlp.shared_gate_up, mlp.shared_down)).view_as(x)
 
 
 def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
