@@ -23,8 +23,8 @@ What it promises:
 - **Both versions, one agent.** `endpoint` chooses at initialize; `surface_v1` and `surface_v2` say the same sessions in
   their version's words.
 - **Nothing said is lost.** Sessions are in a `Store`: in memory, or a journal on disk that one writer holds at a time.
-  It is on the disk when a turn has ended, and loses at most the last few KiB of a message when the process is killed.
-  What a killed agent left open is said to have failed.
+  What is told is in it before, so a process that is killed loses none of it; it is on the disk when a turn has ended.
+  What a killed agent left open is said to have failed, and its turn to have been cut short.
 - **After `session/close` has been answered** nothing is said about the session.
 - **A lost connection ends no turn** (`shelter`, over the network): the session goes on for a grace time, and whoever it
   belongs to gets it back by `session/load` or `session/resume` on a new connection, with what became of the last

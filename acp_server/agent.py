@@ -21,8 +21,9 @@ from .parts import Unstable
 from .permissions import Policy
 from .session import Settings
 from .shelter import Shelter
+from .storage.memory import MemoryStore
 from .storage.owned_store import OwnedStore
-from .storage.store import MemoryStore, Store
+from .storage.store import Store
 from .turn.turn import MAX_STEPS
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from .backends import NAMES, NamedBackend
 from .parts import Unstable
 from .permissions import POLICIES
 from .storage.journal import FileStore, default_directory
-from .storage.store import MemoryStore
+from .storage.memory import MemoryStore
 
 CLOSING = 5.0
 """Seconds the model gets to stop when the agent ends."""

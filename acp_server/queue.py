@@ -9,7 +9,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from acp.errors import AcpError, ErrorCode, RequestError
-from acp.updates import Block
+from acp.updates import Block, Json
 
 from .model import ModelError
 from .session import Session
@@ -31,14 +31,18 @@ class Queue:
         self._tickets: list[_Ticket] = []
         self._fewer = anyio.Event()
 
-    async def insert(self, text: str, blocks: Sequence[Block], began: Callable[[], None] | None = None) -> str:
+    async def insert(
+        self, text: str, blocks: Sequence[Block], name: Json = None, began: Callable[[], None] | None = None
+    ) -> str:
         """Wait until the prompt is part of the conversation; the id of its message. `began` is called then.
+
+        `name` is what the client calls the prompt by.
 
         Raises RequestError: -32800 if it was withdrawn before that, and what the prompt itself is refused with.
         """
         if sum(not ticket.done.is_set() for ticket in self._tickets) >= MOST:
             raise RequestError(ErrorCode.INVALID_REQUEST, f"More than {MOST} prompts wait in this session.")
-        ticket = _Ticket(began)
+        ticket = _Ticket(name, began)
         self._tickets.append(ticket)
         self._group.start_soon(self._run, ticket, text, blocks)
         try:
@@ -68,7 +72,7 @@ class Queue:
                 ticket.holds = True
             if not ticket.waiting.cancel_called:
                 await self._session.wait_idle()  # a turn may have begun on another connection
-                await self._session.prompt(text, blocks, inserted=ticket.insert)
+                await self._session.prompt(text, blocks, name=ticket.name, inserted=ticket.insert)
         except PromptTooLong as error:
             ticket.fail(RequestError.invalid_params(str(error)))
         except (ModelError, TurnFailed) as error:
@@ -91,7 +95,8 @@ class Queue:
 class _Ticket:
     """A prompt's place: it waits, and then is inserted or refused, once."""
 
-    def __init__(self, began: Callable[[], None] | None) -> None:
+    def __init__(self, name: Json, began: Callable[[], None] | None) -> None:
+        self.name = name
         self._began = began
         self.waiting = anyio.CancelScope()
         self.holds = False

@@ -35,8 +35,8 @@ from .model import Sampling
 from .options import MODE, Options
 from .permissions import Option, Permissions, Policy
 from .prompt import system_prompt
-from .storage.history import Recorder, messages_of, settings_of, turns_of
-from .storage.store import Card, Entry, Log
+from .storage.history import Recorder, began, ended, entry_of, messages_of, settings_of, turns_of
+from .storage.store import Card, Entry, Log, SessionTaken
 from .turn.calls import Ask
 from .turn.chunks import Emit
 from .turn.conversation import Conversation, result_limit
@@ -54,6 +54,8 @@ ENDING = 5.0
 """Seconds that a cancelled turn gets to end when its session is closed."""
 SAVING = 5.0
 """Seconds that the disk gets to take a turn."""
+MOMENT = 0.3
+"""Seconds that a cancelled turn gives the store to keep what is still to be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,10 @@ class Session:
 
     A turn runs inside `prompt`; `cancel` makes it return `cancelled` within a second. A second prompt while one runs
     is refused, not queued: whoever wants to say more waits or cancels first. Everything the session reports is in its
-    log before it is sent. After `close` it says nothing more.
+    log before it is sent, and no tool runs whose call is not. After `close` it says nothing more.
+
+    When another process takes the session over, its turn ends with an error, and so does whatever is asked of it later:
+    it is `taken`. `on_wanted` is called while another process asks for it, with True if it is to have it at once.
     """
 
     def __init__(self, kept: Kept, options: Options, settings: Settings, client: Client, group: TaskGroup) -> None:
@@ -130,6 +135,9 @@ class Session:
         self._unsaved = False
         self._state = "idle"
         self._calls = Calls()
+        self.taken = False
+        self.on_wanted: Callable[[bool], None] | None = None
+        self._log.watch(self._give_up, self._wanted)
 
     @property
     def id(self) -> str:
@@ -146,12 +154,19 @@ class Session:
     # Turns -----------------------------------------------------------------------------------------
 
     async def prompt(
-        self, text: str, blocks: Sequence[Block] = (), *, inserted: Callable[[str], None] | None = None
+        self,
+        text: str,
+        blocks: Sequence[Block] = (),
+        *,
+        name: Json = None,
+        inserted: Callable[[str], None] | None = None,
     ) -> TurnReport:
         """Take a turn. Raises `RequestError` when one runs, `ModelError`, and what `Turn.run` raises.
 
-        `inserted` is told the id of the user's message when it has become part of the history.
+        `name` is what the client calls the prompt by. `inserted` is told the id of the user's message when it has
+        become part of the history.
         """
+        self._check_held()
         if self._scope is not None:
             raise RequestError(
                 ErrorCode.INVALID_REQUEST,
@@ -160,7 +175,7 @@ class Session:
             )
         began = time.monotonic()
         reason: TurnEnd = "cancelled"
-        ending: TurnEnded | None = TurnEnded("cancelled")
+        ending = TurnEnded("cancelled")
         self._turn = None
         self._inserted = False
         self._ended = anyio.Event()
@@ -168,7 +183,7 @@ class Session:
             with anyio.CancelScope() as self._scope:
                 try:
                     self._turn = await self._begin_turn()
-                    await self._insert(blocks or (TextBlock(text),), inserted)
+                    await self._insert(blocks or (TextBlock(text),), name, inserted)
                     reason = await self._turn.run(text)
                     ending = TurnEnded(reason)
                 except Exception as error:
@@ -179,8 +194,9 @@ class Session:
                 finally:
                     self._scope = None
         finally:
-            await self._end_turn(text, ending if self._inserted else None)
+            await self._end_turn(text, ending)
             self._ended.set()
+        self._check_held()
         # A scope cancelled too late stops nothing; then the turn's own reason is the truth.
         spent = self._turn.spent if self._turn else Spent()
         return TurnReport(reason, spent, time.monotonic() - began)
@@ -222,38 +238,42 @@ class Session:
         )
         return Turn(parts, f"t{self._turns}")
 
-    async def _insert(self, blocks: Sequence[Block], inserted: Callable[[str], None] | None) -> None:
+    async def _insert(self, blocks: Sequence[Block], name: Json, inserted: Callable[[str], None] | None) -> None:
         message = Message("user", f"t{self._turns}.u", tuple(blocks))
         self._inserted = True
+        self._append(began(name))
         if inserted is not None:
             inserted(message.message_id)
         await self._emit(message)
         await self._emit(TurnStarted())
 
-    async def _end_turn(self, text: str, ending: TurnEnded | None) -> None:
+    async def _end_turn(self, text: str, ending: TurnEnded) -> None:
         """Save the turn and say that it ended, however that was. A slow disk or client holds it up a bounded time."""
         titled = _title(text) if self._inserted and not self.card.title else None
         self.card = replace(self.card.touched(), title=self.card.title or titled)
         with anyio.move_on_after(SAVING, shield=True):
+            if self._inserted:
+                self._record(how=ending)
             await self._save()
-        with anyio.move_on_after(SAVING, shield=ending is not None and ending.stop_reason == "cancelled"):
-            if titled:
+            if titled and not self.taken:
                 await self._emit(SessionInfo(titled, self.card.updated_at))
-            if ending is not None:
-                await self._emit(ending)
+            if self._inserted:
+                await self._emit(_failure(_taken(self.id)) if self.taken else ending)
 
     # What is set -----------------------------------------------------------------------------------
 
     async def set_option(self, id: str, value: Json) -> None:
         """Set an option and report all of them; raises RequestError -32602 and changes nothing for a wrong one."""
+        self._check_held()
         self.options.set(id, value)
         self.permissions.policy = self.options.mode
-        self._log.append({"setting": id, "value": value})
+        self._append({"setting": id, "value": value})
         if id == MODE:
             await self._emit(ModeChanged(self.options.mode))
         await self._emit(ConfigOptions(self.options.listed()))
 
     async def set_title(self, title: str) -> None:
+        self._check_held()
         self.card = replace(self.card.touched(), title=title, titled_by_user=True)
         await self._save()
         await self._emit(SessionInfo(title, self.card.updated_at))
@@ -265,9 +285,15 @@ class Session:
         if not self._closed:
             await self._client.show(update)
 
-    def flush(self) -> None:
-        """Write to the log what is held back."""
+    async def flush(self) -> None:
+        """Have the log hold all that there is to read. Raises RequestError when the session was taken."""
         self._record()
+        await self._kept()
+
+    async def save(self) -> None:
+        """Have lists show the session as it is. Raises RequestError when it was taken."""
+        self._check_held()
+        await self._save()
 
     async def close(self) -> None:
         """Cancel the turn, wait for its last words, and let go of the log. Then the session is silent."""
@@ -278,12 +304,32 @@ class Session:
                 self.cancel()
                 await self._ended.wait()
         self._closed = True
-        self.flush()
+        self._record()
         with anyio.move_on_after(SAVING, shield=True):
-            await anyio.to_thread.run_sync(self._log.close, abandon_on_cancel=True)
+            try:
+                await anyio.to_thread.run_sync(self._log.close, abandon_on_cancel=True)
+            except (OSError, SessionTaken) as error:
+                self._lost(error)
+
+    def _give_up(self) -> None:
+        """Another process has the session now."""
+        log.warning("session %s was taken over by another process, or deleted", self.id)
+        self.taken = True
+        self.cancel()
+
+    def _wanted(self, at_once: bool) -> None:
+        if self.on_wanted is not None:
+            self.on_wanted(at_once)
+
+    def _check_held(self) -> None:
+        if self.taken:
+            raise _taken(self.id)
 
     async def _emit(self, update: Update) -> None:
-        """Record and send an update. Raises LocalProtocolError for one that may not be said now, before it is sent."""
+        """Record and send an update. Raises LocalProtocolError for one that may not be said now, before it is sent.
+
+        Raises RequestError for what another process has to say now; that the turn has ended here is told even then.
+        """
         await self._hold_telling()
         try:
             if self._closed:
@@ -291,10 +337,35 @@ class Session:
             if (move := session_move(update)) is not None:
                 self._state = moved(SESSION, self._state, move, f"session {self.id}")
             self._calls.follow(update)
-            self._record(update)
-            await self._client.emit(update)
+            if self.taken and isinstance(update, TurnEnded):
+                await self._client.emit(update)
+            else:
+                self._record(update)
+                await self._tell(update)
         finally:
             self.telling.release()
+
+    async def _tell(self, update: Update) -> None:
+        """Send what was recorded, once it is kept: whoever has heard it will find it in the history."""
+        try:
+            await self._kept()
+        except anyio.get_cancelled_exc_class():
+            # It is in the log, so it is told if that can be: else a call might end that was never announced.
+            with anyio.move_on_after(MOMENT, shield=True):
+                await self._kept()
+                await self._client.emit(update)
+            raise
+        await self._client.emit(update)
+
+    async def _kept(self) -> None:
+        self._check_held()
+        try:
+            await self._log.kept()
+        except OSError as error:
+            self._lost(error)
+        except SessionTaken:
+            self.taken = True
+            raise _taken(self.id) from None
 
     async def _hold_telling(self) -> None:
         """Nothing may come between a turn and its record: only a replay holds it up, and no cancel gets in first."""
@@ -312,11 +383,18 @@ class Session:
 
     # The log ---------------------------------------------------------------------------------------
 
-    def _record(self, update: Update | None = None) -> None:
+    def _record(self, update: Update | None = None, *, how: TurnEnded | None = None) -> None:
+        """Have the log take what is new: messages, an update, or how the turn ended."""
         entries = self._recorder.entries_of(self._conversation.messages) if self._conversation else []
-        entries += self._recorder.entries_for(update)
+        if update is not None and (entry := entry_of(update)) is not None:
+            entries.append(entry)
+        if how is not None:
+            entries.append(ended({"stopReason": how.stop_reason, **how.extra}))
+        self._append(*entries)
+
+    def _append(self, *entries: Entry) -> None:
         try:
-            if entries:
+            if entries and not self.taken:
                 self._log.append(*entries)
         except (OSError, ValueError) as error:
             self._lost(error)
@@ -325,9 +403,12 @@ class Session:
         self._record()
         try:
             await anyio.to_thread.run_sync(self._log.sync, self.card, abandon_on_cancel=True)
+            self._unsaved = False
         except (OSError, ValueError) as error:
             self._lost(error)
-        if self._unsaved:
+        except SessionTaken:
+            self.taken = True
+        if self._unsaved and not self.taken:
             await self._emit(Notice("warning", "This session is not being saved", "The agent's log says why."))
 
     def _lost(self, error: Exception) -> None:
@@ -352,9 +433,15 @@ def _title(text: str) -> str:
     return line if len(line) <= LONGEST_TITLE else line[: LONGEST_TITLE - 1] + "…"
 
 
-def _failure(error: Exception) -> TurnEnded | None:
-    """How a failed turn is said to have ended; None if it never began."""
-    if isinstance(error, PromptTooLong | RequestError):
-        return None
-    message = str(error) if isinstance(error, TurnFailed) else "The turn failed"
-    return TurnEnded("error", extra={"error": {"code": int(ErrorCode.INTERNAL_ERROR), "message": message}})
+def _failure(error: Exception) -> TurnEnded:
+    """How a turn that failed is said to have ended."""
+    code = error.code if isinstance(error, RequestError) else int(ErrorCode.INTERNAL_ERROR)
+    told = isinstance(error, TurnFailed | PromptTooLong)
+    message = error.message if isinstance(error, RequestError) else str(error) if told else "The turn failed"
+    return TurnEnded("error", extra={"error": {"code": code, "message": message}})
+
+
+def _taken(id: str) -> RequestError:
+    return RequestError(
+        ErrorCode.INVALID_REQUEST, "The session was taken over by another server, or deleted.", {"sessionId": id}
+    )

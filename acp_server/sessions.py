@@ -8,6 +8,7 @@ import json
 import logging
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -22,8 +23,8 @@ from acp.updates import SessionInfo
 from .options import Options
 from .session import Client, Kept, Session
 from .shelter import Line
-from .storage.history import updates_of
-from .storage.store import Card, SessionBusy, SessionUnknown
+from .storage.history import copied, fate_of, last_words, updates_of
+from .storage.store import Card, Query, SessionBusy, SessionUnknown
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -106,7 +107,10 @@ class Sessions:
 
         def hold() -> Kept:
             card, entries, held = self._agent.store.open(id)
-            return Kept(replace(card, cwd=where, directories=others, archived=False), held, entries)
+            words = last_words(entries)
+            with suppress(OSError):  # which will be tried again, and told
+                held.append(*words)
+            return Kept(replace(card, cwd=where, directories=others, archived=False), held, [*entries, *words])
 
         return await self._hold(hold)
 
@@ -117,7 +121,8 @@ class Sessions:
         def hold() -> Kept:
             card, entries = self._agent.store.read(id)
             copy = replace(card, id=uuid.uuid4().hex, cwd=where, directories=others, archived=False).touched()
-            return Kept(copy, self._agent.store.create(copy, entries), entries)
+            history = copied(entries)
+            return Kept(copy, self._agent.store.create(copy, history), history)
 
         return await self._hold(hold)
 
@@ -129,7 +134,7 @@ class Sessions:
         options = Options(self._agent.models, next(iter(self._agent.models)), settings.policy)
         client = self._client_of(kept.card.id)
         if self._agent.shelter is not None:
-            line = self._lines[kept.card.id] = Line(client)
+            line = self._lines[kept.card.id] = Line(client, fate_of(kept.entries))
             client = line.client()
         try:
             session = Session(kept, options, settings, client, self._group)
@@ -143,7 +148,7 @@ class Sessions:
 
     async def _tell_history(self, session: Session) -> None:
         """Send the whole history, as it was first sent."""
-        session.flush()
+        await session.flush()
         _, entries = await self._in_thread(lambda: self._agent.store.read(session.id))
         for update in updates_of(entries, running=session.running):
             await session.show(update)
@@ -189,23 +194,25 @@ class Sessions:
     async def page(self, cwd: str | None = None, cursor: str | None = None, archived: str | None = None) -> Page:
         """A part of the list, the last changed first. Raises RequestError -32602 for a cursor that is none of ours."""
         after = None if cursor is None else _position(cursor)
-        cards = await self._in_thread(self._agent.store.cards)
-        wanted = [card for card in cards if (cwd is None or card.cwd == cwd) and _is_shown(card, archived)]
-        rest = [card for card in wanted if after is None or (card.updated_at, card.id) < after]
-        if len(rest) <= PAGE:
-            return Page(rest)
-        return Page(rest[:PAGE], _cursor(rest[PAGE - 1]))
+        query = Query(cwd=cwd, archived=_filter(archived), after=after, most=PAGE + 1)
+        cards = await self._in_thread(lambda: self._agent.store.cards(query))
+        if len(cards) <= PAGE:
+            return Page(cards)
+        return Page(cards[:PAGE], _cursor(cards[PAGE - 1]))
 
     async def card(self, id: str) -> Card:
         """What is known of a session, open or not. Raises RequestError -32002."""
         if (session := self._open.get(id)) is not None:
             return session.card
-        return (await self._in_thread(lambda: self._agent.store.read(id)))[0]
+        return await self._in_thread(lambda: self._agent.store.card(id))
 
     async def archive(self, id: str, archived: bool) -> None:
         """Hide the session from the list, closing it first, or show it again."""
         if archived:
             await self.close(id)
+        if (session := self._open.get(id)) is not None:
+            await session.save()  # opening it has shown it again
+            return
         card = await self.card(id)
         await self._in_thread(lambda: self._agent.store.set_card(replace(card, archived=archived)))
 
@@ -251,15 +258,15 @@ def _directories(cwd: str, directories: Sequence[str]) -> tuple[str, tuple[str, 
     return str(working_directory(cwd)), others
 
 
-def _is_shown(card: Card, archived: str | None) -> bool:
+def _filter(archived: str | None) -> bool | None:
     """Archived sessions are hidden unless the client asks for them (`include`) or for nothing else (`only`)."""
     match archived:
         case None | "exclude":
-            return not card.archived
+            return False
         case "include":
-            return True
+            return None
         case "only":
-            return card.archived
+            return True
         case _:
             raise RequestError.invalid_params(f"There is no filter {archived!r}.", {"archived": archived})
 

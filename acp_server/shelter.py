@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import anyio
@@ -38,14 +38,15 @@ R = TypeVar("R")
 
 
 class Line:
-    """What a session has of its client, who may be gone for a while. It is itself a `Client`, and an overlay."""
+    """What a session has of its client, who may be gone for a while. It is itself a `Client`, and an overlay.
 
-    def __init__(self, client: Client) -> None:
+    `fate` is what became of the session's last prompt, when the session was opened.
+    """
+
+    def __init__(self, client: Client, fate: Mapping[str, Json]) -> None:
         self._client: Client | None = client
         self._back = anyio.Event()
-        self._prompt: Json = None
-        self._running = False
-        self._ending: dict[str, Json] = {}
+        self._fate = {**fate}
         self.moved = False
         """Whether the client that hears the end of this turn is another than the one that asked for it."""
 
@@ -69,23 +70,21 @@ class Line:
 
     def begin(self, prompt: Json) -> None:
         """A prompt became a turn."""
-        self._prompt, self._running, self._ending, self.moved = prompt, True, {}, False
+        self._fate, self.moved = {"prompt": prompt, "running": True}, False
 
     def finish(self, error: RequestError | None = None) -> None:
-        if error is not None:
-            self._ending = {"error": {"code": error.code, "message": error.message, "data": error.data}}
-        self._running = False
+        how = {} if error is None else {"error": {"code": error.code, "message": error.message, "data": error.data}}
+        self._fate |= {"running": False, **how}
 
     def fate(self) -> dict[str, Json]:
         """What became of the last prompt, as `TURN_META` says it."""
-        return {"prompt": self._prompt, "running": self._running, **self._ending}
+        return {**self._fate}
 
     # For the session ---------------------------------------------------------------------------------
 
     async def emit(self, update: Update) -> None:
         if isinstance(update, TurnEnded) and update.stop_reason is not None:
-            self._ending = {"stopReason": update.stop_reason, **update.extra}
-            self._running = False
+            self._fate |= {"running": False, "stopReason": update.stop_reason, **update.extra}
         await self._say(update, lambda client: client.emit)
 
     async def show(self, update: Update) -> None:

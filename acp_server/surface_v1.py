@@ -248,14 +248,15 @@ class SurfaceV1:
         blocks = [dialect.decode_block(block) for block in request.prompt]
         text = spelled_out(prompt_text(blocks), self._agent.commands)
         line, shelter = self._sessions.line(session.id), self._agent.shelter
+        name = (request.meta or {}).get(PROMPT_META)
         if line is None or shelter is None or session.running:
-            return await self._turn(session, text, blocks)
-        line.begin((request.meta or {}).get(PROMPT_META))
-        return await shelter.run(self._connection, line, session, lambda: self._turn(session, text, blocks))
+            return await self._turn(session, text, blocks, name)
+        line.begin(name)
+        return await shelter.run(self._connection, line, session, lambda: self._turn(session, text, blocks, name))
 
-    async def _turn(self, session: Session, text: str, blocks: Sequence[Block]) -> schema.PromptResponse:
+    async def _turn(self, session: Session, text: str, blocks: Sequence[Block], name: Json) -> schema.PromptResponse:
         try:
-            report = await session.prompt(text, blocks)
+            report = await session.prompt(text, blocks, name=name)
         except PromptTooLong as error:
             raise RequestError.invalid_params(str(error)) from error
         except (ModelError, TurnFailed) as error:

@@ -226,7 +226,7 @@ class SurfaceV2:
         queue = self._queues.setdefault(session.id, Queue(session, self._group))
         line, name = self._sessions.line(session.id), (request.meta or {}).get(PROMPT_META)
         began = None if line is None else lambda: line.begin(name)
-        return schema.PromptResponse(message_id=await queue.insert(text, blocks, began))
+        return schema.PromptResponse(message_id=await queue.insert(text, blocks, name, began))
 
     async def cancel(self, notification: schema.CancelSessionNotification) -> None:
         """Cancel the turn and the prompts that wait. Without any, or without the session, nothing happens."""

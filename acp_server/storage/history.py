@@ -1,16 +1,18 @@
 """A session's log, as it is written and read: what was reported, what the model was told, what was set.
 
 Entries: {"update": …} what the user saw, {"message": …} what the model is shown, {"kept": n} the messages are cut back
-to the first n, {"setting": id, "value": …} an option was set. Notices are no history, and of a tool call that still
-runs only what it began with; its end says the rest.
+to the first n, {"setting": id, "value": …} an option was set, {"began": …} a turn began, by its client's name of the
+prompt, and {"ended": …} how it ended. Notices are no history, and of a tool call that still runs only what it began
+with; its end says the rest.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from acp.errors import ErrorCode
 from acp.merging import merged
 from acp.updates import (
     Block,
@@ -28,14 +30,17 @@ from acp.updates import (
 )
 
 from .. import model
+from ..prompt import prompt_text
 from .record import from_json, to_json
 from .store import Entry
 
 log = logging.getLogger(__name__)
 
-LONGEST_CHUNK = 4096
-"""Characters of a message that are held back to be kept together; a crash loses them."""
+LONGEST_CHUNK = 1024
+"""Characters of a message that are kept together in one entry."""
 LOST = "[lost: the agent ended before this call did]"
+CUT_SHORT = "This turn was cut short: the process that ran it ended in the middle of it. What was under way has failed."
+MARK = "[cut short: the agent ended in the middle of this]"
 _KEPT = (Message, MessageChunk, ToolCall, ToolCallUpdate, Plan, PlanRemoved, ContextUsage, Other)
 _OVER = ("completed", "failed", "cancelled")
 
@@ -54,14 +59,26 @@ def _entry(update: Update) -> Entry:
     return {"update": to_json(update)}
 
 
-def _together(held: MessageChunk, update: Update | None) -> MessageChunk | None:
-    """One chunk that says both; None if they do not belong together, or are long enough."""
-    match held.content, update:
-        case TextBlock(text) as block, MessageChunk(content=TextBlock(more) as new) if len(text) < LONGEST_CHUNK:
-            is_same = replace(held, content=new) == update and not block.extra and not new.extra
-            return replace(held, content=TextBlock(text + more)) if is_same else None
+def joined(one: Entry, more: Entry) -> Entry | None:
+    """One entry for two chunks of a message, for a store that can write its last one anew; None if they are not."""
+    match one, more:
+        case (
+            {"update": {"=": "MessageChunk", "content": {"=": "TextBlock", "text": str(text), **no}, **about}},
+            {"update": {"=": "MessageChunk", "content": {"=": "TextBlock", "text": str(new), **others}, **same}},
+        ) if about == same and "message_id" in about and not no and not others and len(text) < LONGEST_CHUNK:
+            return {"update": {"=": "MessageChunk", "content": {"=": "TextBlock", "text": text + new}, **about}}
         case _:
             return None
+
+
+def began(prompt: Json) -> Entry:
+    """A turn began; `prompt` is what its client calls it by."""
+    return {"began": prompt}
+
+
+def ended(how: Mapping[str, Json]) -> Entry:
+    """The turn that was the last to begin ended: `stopReason` and what else is said of that, or an `error`."""
+    return {"ended": dict(how)}
 
 
 class Recorder:
@@ -69,21 +86,6 @@ class Recorder:
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self._written = len(_messages(entries))
-        self._held: MessageChunk | None = None
-
-    def entries_for(self, update: Update | None) -> list[Entry]:
-        """The entries that are due now; None: all of them. Chunks of one message are kept together, up to a length."""
-        held = self._held
-        if held is not None and (longer := _together(held, update)) is not None:
-            self._held = longer
-            return []
-        self._held = None
-        entries = [] if held is None else [_entry(held)]
-        if isinstance(update, MessageChunk):
-            self._held = update
-        elif update is not None and (entry := entry_of(update)) is not None:
-            entries.append(entry)
-        return entries
 
     def entries_of(self, messages: Sequence[model.Message]) -> list[Entry]:
         """The entries for what was added, or taken back, since the last time."""
@@ -155,6 +157,49 @@ def settings_of(entries: Iterable[Entry]) -> dict[str, Json]:
 def turns_of(entries: Iterable[Entry]) -> int:
     """How many turns were begun; ids of messages and calls are counted by it."""
     return sum(isinstance(u, Message) and u.role == "user" for u in _values(entries, "update"))
+
+
+def fate_of(entries: Sequence[Entry]) -> dict[str, Json]:
+    """What became of the last prompt, as `acp_server.shelter` says it to a client that asks again."""
+    how: dict[str, Json] = {}
+    for entry in reversed(entries):
+        match entry:
+            case {"began": prompt}:
+                return {"prompt": prompt, "running": False, **how}
+            case {"ended": {**said}} if not how:
+                how = said
+            case _:
+                pass
+    return {"prompt": None, "running": False}
+
+
+def last_words(entries: Sequence[Entry]) -> list[Entry]:
+    """What ends the last turn truthfully if nobody lived to do it: for the user, for the model, and for `fate_of`."""
+    start = max((n for n, entry in enumerate(entries) if "began" in entry), default=-1)
+    turn = entries[start + 1 :]
+    if start < 0 or any("ended" in entry for entry in turn):
+        return []
+    words: list[Entry] = []
+    if not any(isinstance(m, model.User) for m in _values(turn, "message")):
+        asked = [u.content for u in _values(turn, "update") if isinstance(u, Message) and isinstance(u.content, tuple)]
+        words += [{"message": to_json(model.User(prompt_text(blocks)))} for blocks in asked[:1]]
+    unheard = 1 + max((n for n, entry in enumerate(turn) if "message" in entry), default=-1)
+    said = {"agent": "", "thought": ""}
+    for update in _values(turn[unheard:], "update"):
+        match update:
+            case MessageChunk("agent" | "thought" as role, TextBlock(text)):
+                said[role] += text
+            case _:
+                pass
+    text = f"{said['agent']}\n{MARK}" if said["agent"] else MARK
+    words.append({"message": to_json(model.Assistant(text, said["thought"]))})
+    words.append(_entry(MessageChunk("agent", TextBlock(CUT_SHORT), f"t{turns_of(entries)}.cut")))
+    return [*words, ended({"error": {"code": int(ErrorCode.INTERNAL_ERROR), "message": CUT_SHORT}})]
+
+
+def copied(entries: Iterable[Entry]) -> list[Entry]:
+    """The history for another session: all of it but what became of prompts, which that one was never asked."""
+    return [entry for entry in entries if "began" not in entry and "ended" not in entry]
 
 
 def _values(entries: Iterable[Entry], key: str) -> Iterable[object]:

@@ -1,18 +1,22 @@
 """Sessions on disk: in one directory, for each session `ID.jsonl`, its log, and `ID.json`, its card.
 
-A log only grows. A line that a crash tore is cut off when the log is opened again; a damaged one in the middle is
-skipped, and the log file says so. The lock on the log lets one writer hold a session, of whatever process; the system
-releases it when the process dies. What a turn has said is on the disk, fsync and all, when the turn has ended.
+A log only grows, a write for each update before it is told, so that a process that is killed loses nothing it has said.
+A line that a crash tore is cut off when the log is opened again; a damaged one in the middle is skipped, and the log
+file says so. The lock on the log lets one writer hold a session, of whatever process; the system releases it when the
+process dies. What a turn has said is on the disk, fsync and all, when the turn has ended.
+
+The processes of one machine may share a directory, but none can ask another for a session that it holds; `sqlite` and
+`postgres` are for that. `format` in the directory says in which form all this is; without it, it is the first.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
-import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +24,7 @@ from typing import IO, Any, cast
 
 from acp.json_text import dumps, loads
 
-from .store import Card, Entry, Log, SessionBusy, SessionUnknown, newest_first
+from .store import ID, Card, Entry, Log, Query, SessionBusy, SessionUnknown, StoreTooNew
 
 try:
     import fcntl
@@ -29,7 +33,10 @@ except ImportError:  # Windows has other locks; there a session is not guarded a
 
 log = logging.getLogger(__name__)
 
-_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+FORMAT = 1
+"""The form in which sessions are written, counted up when an older release could not read them."""
+MOST_UNWRITTEN = 16 * 2**20
+"""Bytes of a log that wait for room on the disk; of a longer one the rest is lost."""
 
 
 def default_directory() -> Path:
@@ -40,13 +47,21 @@ def default_directory() -> Path:
 
 
 class FileStore:
-    """A `Store` in a directory, which is made when the first session is, readable by its owner only."""
+    """A `Store` in a directory, which is made when the first session is, readable by its owner only.
+
+    Raises StoreTooNew.
+    """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(directory)
+        self._format = self.directory / "format"
+        if (found := _read_format(self._format)) > FORMAT:
+            raise StoreTooNew(f"{directory} is of format {found}; this release knows formats up to {FORMAT}")
 
     def create(self, card: Card, entries: Sequence[Entry] = ()) -> Log:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._format.exists():
+            _put(self._format, b"%d\n" % FORMAT)
         held = _FileLog(self._log(card.id), self._card(card.id), new=True)
         held.append(*entries)
         held.sync(card)
@@ -70,25 +85,39 @@ class FileStore:
         entries = [entry for number, line in enumerate(lines, 1) if (entry := _entry(id, number, line)) is not None]
         return _read_card(self._card(id)), entries
 
-    def cards(self) -> list[Card]:
+    def card(self, id: str) -> Card:
+        self._known(id)
+        return _read_card(self._card(id))
+
+    def cards(self, query: Query = Query()) -> list[Card]:  # noqa: B008 - it is frozen
         found: list[Card] = []
         for path in self.directory.glob("*.json") if self.directory.is_dir() else ():
             with suppress(SessionUnknown, OSError):
                 found.append(_read_card(path))
-        return newest_first(found)
+        return query.of(found)
 
     def set_card(self, card: Card) -> None:
         self._known(card.id)
-        _write_card(self._card(card.id), card)
+        held = _FileLog(self._log(card.id), self._card(card.id))
+        try:
+            _write_card(self._card(card.id), card)
+        finally:
+            held.close()
+
+    def want(self, id: str, *, at_once: bool = False) -> bool:
+        return False
 
     def delete(self, id: str) -> None:
-        if _ID.fullmatch(id):
+        if ID.fullmatch(id):
             self._card(id).unlink(missing_ok=True)
             self._log(id).unlink(missing_ok=True)
 
+    def close(self) -> None:
+        pass
+
     def _known(self, id: str) -> None:
         """Raise SessionUnknown for an id that names no session, or no file of ours."""
-        if not _ID.fullmatch(id) or not self._card(id).exists():
+        if not ID.fullmatch(id) or not self._card(id).exists():
             raise SessionUnknown(id)
 
     def _log(self, id: str) -> Path:
@@ -103,6 +132,8 @@ class _FileLog:
 
     def __init__(self, path: Path, card: Path, *, new: bool = False) -> None:
         self._card = card
+        self._unwritten = bytearray()
+        self._full = False
         flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if new else 0)
         try:
             self._file: IO[bytes] = os.fdopen(os.open(path, flags, 0o600), "ab", buffering=0)
@@ -116,17 +147,43 @@ class _FileLog:
             raise
 
     def append(self, *entries: Entry) -> None:
-        if entries and not self._file.closed:
-            self._file.write(b"".join(dumps(entry) + b"\n" for entry in entries))
+        if self._file.closed:
+            return
+        if not self._full:
+            self._unwritten += b"".join(dumps(entry) + b"\n" for entry in entries)
+        self._write()
+
+    async def kept(self) -> None:
+        """What was written outlives the process: it is the system's."""
 
     def sync(self, card: Card) -> None:
         if not self._file.closed:
+            self._write()
             os.fsync(self._file.fileno())
             if os.fstat(self._file.fileno()).st_nlink:  # not deleted meanwhile
                 _write_card(self._card, card)
 
+    def watch(self, taken: Callable[[], None], wanted: Callable[[bool], None]) -> None:
+        """Nobody takes what is locked, or asks for it."""
+
     def close(self) -> None:
-        self._file.close()  # which releases the lock
+        try:
+            if not self._file.closed:
+                self._write()
+        finally:
+            self._file.close()  # which releases the lock
+
+    def _write(self) -> None:
+        """Write what waits. What a full disk does not take is tried again the next time, from where it broke off."""
+        try:
+            while self._unwritten:
+                del self._unwritten[: self._file.write(self._unwritten)]
+        except OSError:
+            if len(self._unwritten) > MOST_UNWRITTEN:
+                self._full = True
+            raise
+        if self._full:
+            raise OSError(errno.ENOSPC, "a part of the log was lost; it ends before that")
 
     def _lock(self, id: str) -> None:
         if fcntl is not None:
@@ -162,12 +219,26 @@ def _read_card(path: Path) -> Card:
         raise SessionUnknown(path.stem) from error
 
 
+def _read_format(path: Path) -> int:
+    """The form that a directory is in. Raises ValueError."""
+    try:
+        return int(path.read_text())
+    except FileNotFoundError:
+        return 1
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} does not say which format it is: {error}") from error
+
+
 def _write_card(path: Path, card: Card) -> None:
     """Put the card in its file, whole or not at all."""
+    _put(path, dumps({**asdict(card), "directories": list(card.directories)}) + b"\n")
+
+
+def _put(path: Path, data: bytes) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".card-")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(dumps({**asdict(card), "directories": list(card.directories)}) + b"\n")
+            file.write(data)
         os.replace(temporary, path)
     except BaseException:
         with suppress(FileNotFoundError):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from .store import Card, Entry, Log, SessionUnknown, Store
+from .store import Card, Entry, Log, Query, SessionUnknown, Store
 
 
 class OwnedStore:
@@ -23,29 +23,43 @@ class OwnedStore:
         return _OwnedLog(self._store.create(replace(card, owner=self._owner), entries), self._owner)
 
     def open(self, id: str) -> tuple[Card, list[Entry], Log]:
-        self.read(id)  # before it is held, lest somebody else be kept out of what is theirs
+        self.card(id)  # before it is held, lest somebody else be kept out of what is theirs
         card, entries, log = self._store.open(id)
         return card, entries, _OwnedLog(log, self._owner)
 
     def read(self, id: str) -> tuple[Card, list[Entry]]:
-        card, entries = self._store.read(id)
+        self.card(id)
+        return self._store.read(id)
+
+    def card(self, id: str) -> Card:
+        card = self._store.card(id)
         if card.owner != self._owner:
             raise SessionUnknown(id)
-        return card, entries
+        return card
 
-    def cards(self) -> list[Card]:
-        return [card for card in self._store.cards() if card.owner == self._owner]
+    def cards(self, query: Query = Query()) -> list[Card]:  # noqa: B008 - it is frozen
+        return self._store.cards(replace(query, owner=self._owner or ""))
 
     def set_card(self, card: Card) -> None:
-        self.read(card.id)
+        self.card(card.id)
         self._store.set_card(replace(card, owner=self._owner))
+
+    def want(self, id: str, *, at_once: bool = False) -> bool:
+        try:
+            self.card(id)
+        except SessionUnknown:
+            return False
+        return self._store.want(id, at_once=at_once)
 
     def delete(self, id: str) -> None:
         try:
-            self.read(id)
+            self.card(id)
         except SessionUnknown:
             return
         self._store.delete(id)
+
+    def close(self) -> None:
+        """The store is not ours to close: others see their sessions in it."""
 
 
 class _OwnedLog:
@@ -58,8 +72,14 @@ class _OwnedLog:
     def append(self, *entries: Entry) -> None:
         self._log.append(*entries)
 
+    async def kept(self) -> None:
+        await self._log.kept()
+
     def sync(self, card: Card) -> None:
         self._log.sync(replace(card, owner=self._owner))
+
+    def watch(self, taken: Callable[[], None], wanted: Callable[[bool], None]) -> None:
+        self._log.watch(taken, wanted)
 
     def close(self) -> None:
         self._log.close()

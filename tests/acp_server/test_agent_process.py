@@ -242,3 +242,22 @@ async def test_the_log_can_go_to_a_file(tmp_path: Path) -> None:
         await process.stdin.aclose()
         assert await _ends(process) == 0
     assert "session" in (tmp_path / "log").read_text()
+
+
+async def test_nothing_that_a_killed_agent_had_said_is_lost_and_its_turn_is_said_to_have_been_cut_short(
+    tmp_path: Path,
+) -> None:
+    kept = ("--sessions", str(tmp_path / "kept"))
+    async with started(*kept) as (client, process):
+        session = await client.start(str(tmp_path))
+        await client.begin_prompt(session, "say " + "word " * 300 + "\nslow")
+        await client.until(lambda message: "7 " in client.text())
+        process.kill()
+        told = client.text()
+    async with started(*kept) as (client, _):
+        await client.call("initialize", {"protocolVersion": 1})
+        await client.call("session/load", {"sessionId": session, "cwd": str(tmp_path), "mcpServers": []})
+        replayed = client.text()
+        assert replayed.startswith(told)
+        assert "cut short" in replayed.removeprefix(told)
+        assert (await client.prompt(session, "say again"))["result"]["stopReason"] == "end_turn"

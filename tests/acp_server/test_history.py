@@ -20,8 +20,26 @@ from acp.updates import (
     Update,
 )
 from acp_server import model
-from acp_server.storage.history import LOST, Recorder, entry_of, messages_of, settings_of, turns_of, updates_of
+from acp_server.storage.history import (
+    CUT_SHORT,
+    LONGEST_CHUNK,
+    LOST,
+    MARK,
+    Recorder,
+    began,
+    copied,
+    ended,
+    entry_of,
+    fate_of,
+    joined,
+    last_words,
+    messages_of,
+    settings_of,
+    turns_of,
+    updates_of,
+)
 from acp_server.storage.record import from_json, to_json
+from acp_server.storage.store import Entry
 
 
 @settings(max_examples=200, deadline=None)
@@ -119,3 +137,75 @@ def test_an_option_has_the_value_that_was_set_last() -> None:
 def test_an_entry_of_a_kind_that_we_never_wrote_is_left_out() -> None:
     entries = [{"update": {"=": "Martian"}}, {"update": {"=": "Plan", "entries": [], "colour": 1}}, {"news": 1}]
     assert updates_of(entries) == []
+
+
+chunks = st.builds(
+    MessageChunk,
+    st.sampled_from(["agent", "thought"]),
+    st.builds(TextBlock, st.sampled_from(["a", "bc", "\n", "x" * 700]), st.sampled_from([{}, {"annotations": {}}])),
+    st.sampled_from(["m.1", "m.2"]),
+)
+
+
+@given(st.lists(st.one_of(chunks, st.just(ToolCall("1", "Read", "read")))))
+def test_entries_that_are_joined_tell_the_same_history(updates: list[Update]) -> None:
+    apart, together = entries_of(*updates), list[Entry]()
+    for entry in apart:
+        if together and (both := joined(together[-1], entry)) is not None:
+            together[-1] = both
+        else:
+            together.append(entry)
+    assert updates_of(together) == updates_of(apart)
+
+
+def test_entries_are_joined_up_to_a_length() -> None:
+    [entry] = entries_of(MessageChunk("agent", TextBlock("x" * LONGEST_CHUNK), "m"))
+    [short] = entries_of(MessageChunk("agent", TextBlock("x"), "m"))
+    assert joined(entry, short) is None
+    assert joined(short, entry) == entries_of(MessageChunk("agent", TextBlock("x" * (LONGEST_CHUNK + 1)), "m"))[0]
+    assert joined({"kept": 1}, short) is None
+
+
+def test_what_became_of_a_prompt_is_known_by_its_name() -> None:
+    assert fate_of([]) == {"prompt": None, "running": False}
+    first = [began("p1"), ended({"stopReason": "end_turn"})]
+    assert fate_of(first) == {"prompt": "p1", "running": False, "stopReason": "end_turn"}
+    assert fate_of([*first, {"kept": 1}, began("p2")]) == {"prompt": "p2", "running": False}
+    assert fate_of(copied([*first, {"kept": 1}])) == {"prompt": None, "running": False}
+
+
+def test_a_turn_whose_process_died_is_ended_truthfully() -> None:
+    use = model.ToolUse("1", "shell", {"cmd": "ls"})
+    recorder = Recorder()
+    said = [model.User("go"), model.Assistant("Let me look.", "", (use,))]
+    entries = [
+        began("p1"),
+        *entries_of(
+            Message("user", "t1.u", (TextBlock("go"),)), MessageChunk("agent", TextBlock("Let me look."), "t1.1")
+        ),
+        *recorder.entries_of(said),
+        *entries_of(ToolCall("t1.1", "Run", "execute"), MessageChunk("thought", TextBlock("hm"), "t1.2")),
+        *entries_of(MessageChunk("agent", TextBlock("Now "), "t1.3"), MessageChunk("agent", TextBlock("I"), "t1.3")),
+    ]
+    entries += last_words(entries)
+    assert last_words(entries) == []
+    assert fate_of(entries) == {"prompt": "p1", "running": False, "error": {"code": -32603, "message": CUT_SHORT}}
+    assert messages_of(entries) == [
+        *said,
+        model.ToolResult("1", "shell", LOST, failed=True),
+        model.Assistant(f"Now I\n{MARK}", "hm"),
+    ]
+    shown = updates_of(entries)
+    assert shown[-1] == Message("agent", "t1.cut", (TextBlock(CUT_SHORT),))
+    assert [call.status for call in shown if isinstance(call, ToolCall)] == ["failed"]
+
+
+def test_a_prompt_to_which_nothing_was_said_yet_is_not_forgotten() -> None:
+    entries = [began(None), *entries_of(Message("user", "t1.u", (TextBlock("go"), TextBlock("on"))))]
+    assert messages_of([*entries, *last_words(entries)]) == [model.User("go\non"), model.Assistant(MARK)]
+
+
+def test_a_turn_that_ended_needs_no_last_words_and_neither_does_a_log_of_before_there_were_any() -> None:
+    said = entries_of(Message("user", "t1.u", (TextBlock("go"),)))
+    assert last_words([began("p"), *said, ended({"stopReason": "cancelled"})]) == []
+    assert last_words(said) == []

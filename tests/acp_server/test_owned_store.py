@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from acp_server.storage.journal import FileStore
+from acp_server.storage.memory import MemoryStore
 from acp_server.storage.owned_store import OwnedStore
-from acp_server.storage.store import Card, MemoryStore, SessionBusy, SessionUnknown, Store
+from acp_server.storage.store import Card, SessionBusy, SessionUnknown, Store
 
 
 @pytest.fixture(params=["memory", "files"])

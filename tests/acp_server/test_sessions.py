@@ -17,7 +17,7 @@ from acp_server.agent import Agent, serve
 from acp_server.auth import AuthMethod
 from acp_server.commands import Template
 from acp_server.scripted import ScriptedBackend
-from acp_server.storage.store import MemoryStore
+from acp_server.storage.memory import MemoryStore
 
 pytestmark = pytest.mark.anyio
 ALL = ("fork", "archive", "status", "title", "auth_status")

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from acp_server.storage.journal import FileStore
-from acp_server.storage.store import Card, MemoryStore, SessionBusy, SessionUnknown, Store
+from acp_server.storage.memory import MemoryStore
+from acp_server.storage.store import Card, SessionBusy, SessionUnknown, Store
 
 CARD = Card("s1", "/w", ("/x",), "a title", "2026-01-02T03:04:05.678Z")
 

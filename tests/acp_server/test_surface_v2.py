@@ -247,3 +247,12 @@ async def test_an_empty_prompt_is_refused_and_no_turn_begins(workspace: Path) ->
         session = await start(client, workspace, 2)
         assert (await client.prompt(session, "  "))["error"]["code"] == -32602
         assert states(client) == []
+
+
+async def test_a_prompt_that_is_too_long_does_not_leave_the_session_running(workspace: Path) -> None:
+    async with connected() as client:
+        session = await start(client, workspace, 2)
+        await client.prompt(session, "say " + "x" * 500_000)
+        ended = await until_idle(client)
+        assert ended["stopReason"] == "error"
+        assert "too long" in ended["error"]["message"]
