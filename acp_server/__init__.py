@@ -7,7 +7,8 @@
 `agent.Agent` is what it is made of, `agent.serve` talks to one client over any transport, and
 `python -m acp_server` does so on stdin and stdout; `acp serve` for clients on the `network`. A `session` is a
 directory, a history kept in `storage`, and one `turn` at a time, whose `tools` work in a `workspace`.
-`model.ModelBackend` is the seam to a model; `scripted.ScriptedBackend` is one that needs no weights.
+`model.ModelBackend` is the seam to a model; `scripted.ScriptedBackend` is one that needs no weights, `openai` one
+behind an endpoint.
 
 What it promises:
 

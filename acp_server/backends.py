@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 NAMES: Mapping[str, str] = {
     "laguna": "laguna_backend:open_backend",
+    "openai": "acp_server.openai.backend:open_backend",
     "scripted": "acp_server.backends:open_scripted",
 }
 """Short names of backends. Any other is `module:function`, called as `function(path, device=device, **options)`."""
@@ -70,6 +71,8 @@ class NamedBackend:
                     self._opened = await anyio.to_thread.run_sync(self._open)
                 except ModelError:
                     raise
+                except ModuleNotFoundError as error:
+                    raise ModelError(f"{error}; {self.name.split(':')[0]} needs an extra of acp-laguna") from error
                 except Exception as error:
                     log.error("backend %s cannot be opened", self.name, exc_info=error)
                     raise ModelError(f"the backend {self.name} cannot be opened: {error}") from error

@@ -30,7 +30,9 @@ def add_agent_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"{', '.join(NAMES)} or MODULE:FUNCTION (default: %(default)s)",
     )
-    parser.add_argument("--model", metavar="DIR", help="checkpoint directory (default: the embedded model)")
+    parser.add_argument(
+        "--model", metavar="DIR", help="checkpoint directory, or an endpoint's model (default: the embedded model)"
+    )
     parser.add_argument("--device", metavar="D", help="cuda, mps or cpu (default: the best there is)")
     parser.add_argument(
         "--backend-option",

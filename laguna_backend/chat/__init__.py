@@ -2,7 +2,7 @@
 
     encoding ─► template ─► sandbox             a conversation as ids, by a template that may be a stranger's
       └► guard  tokenizer                       no text in it forges a control token
-    parser ─► toolcall ─► coercion              ids as thoughts, text and tool uses; arguments as their schema says
+    parser                                      ids as thoughts, text and tool uses (acp_server.spelled)
 
 No torch here.
 """

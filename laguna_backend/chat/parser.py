@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 
 from acp_server.model import Part, Text, Thought, ToolSpec, ToolUse, ToolUseStarted
+from acp_server.spelled.call import CALL_ENDS, NAME_ENDS, inside_a_value, parse_call
 
 from . import tokenizer as ids
-from .toolcall import CALL_ENDS, NAME_ENDS, inside_a_value, parse_call
 
 TURN_ENDS = "</assistant>"
 CALL_BEGINS = "<tool_call>"

@@ -31,15 +31,21 @@ async def test_a_long_name_is_a_function_of_a_module() -> None:
 
 
 async def test_an_unknown_name_is_refused_at_once() -> None:
-    with pytest.raises(ValueError, match="no backend 'gpt'; it is one of laguna, scripted or MODULE:FUNCTION"):
+    with pytest.raises(ValueError, match="no backend 'gpt'; it is one of laguna, openai, scripted or MODULE:FUNCTION"):
         NamedBackend("gpt")
 
 
-@pytest.mark.parametrize("name", ["no_such_module:open", "acp_server.backends:no_such_function"])
-async def test_a_backend_that_cannot_be_opened_is_a_model_error_each_time(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("no_such_module:open", "No module named 'no_such_module'; no_such_module needs an extra"),
+        ("acp_server.backends:no_such_function", "the backend acp_server.backends:no_such_function cannot be opened"),
+    ],
+)
+async def test_a_backend_that_cannot_be_opened_is_a_model_error_each_time(name: str, words: str) -> None:
     backend = NamedBackend(name)
     for _ in range(2):
-        with pytest.raises(ModelError, match=f"the backend {name} cannot be opened"):
+        with pytest.raises(ModelError, match=words):
             await backend.ready()
     await backend.aclose()
 

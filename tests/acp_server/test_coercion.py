@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from laguna_backend.chat.coercion import coerce
+from acp_server.spelled.coercion import coerce
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
-from acp_server.model import ToolSpec
-
+from ..model import ToolSpec
 from .coercion import coerce, load_json
 
 NAME_ENDS = ("\n", "<arg_key>", "</tool_call>")
@@ -67,7 +66,7 @@ def key_values(text: str, spec: ToolSpec | None) -> tuple[Arguments, str | None]
             problems.append(f"the value of {key} was cut off; write long values in several calls")
             return arguments, problems[0]
         raw, at = text[at:end], end + len(CLOSE)
-        root = spec.parameters if spec else {}
+        root: Mapping[str, Any] = spec.parameters if spec else {}
         value, wrong = coerce(raw, property_schema(spec, key), root)
         if wrong:
             problems.append(f"{key} should be {wrong}")
