@@ -2,6 +2,8 @@
 
     encoding ─► template ─► sandbox             a conversation as ids, by a template that may be a stranger's
       └► guard  tokenizer                       no text in it forges a control token
+    said ─► encoding                            one that is over, as prompts and what was said behind each
+    openai                                      messages and tools in OpenAI's form, read
     parser                                      ids as thoughts, text and tool uses (acp_server.spelled)
 
 No torch here.
