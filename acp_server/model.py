@@ -84,7 +84,10 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How one step is sampled. `None` means the backend's own default for its model."""
+    """How one step is sampled. `None` means the backend's own default for its model.
+
+    `thinking_budget` is how many tokens the model may think before it has to go on: by default as many as it likes.
+    """
 
     temperature: float | None = None
     top_k: int | None = None
@@ -93,6 +96,7 @@ class Sampling:
     seed: int | None = None
     max_tokens: int | None = None
     thinking: bool | None = None
+    thinking_budget: int | None = None
 
 
 # What the model says ------------------------------------------------------------------------------

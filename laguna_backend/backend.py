@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,9 +12,10 @@ from acp_server.model import Message, ModelInfo, Part, Sampling, ToolSpec
 from .engine.worker import Worker
 
 if TYPE_CHECKING:
+    from .engine.request import Extras, Finish, Step
     from .model.cache import Storage
     from .model.linear import Precision
-    from .speaker import LagunaSpeaker
+    from .speaker import LagunaSpeaker, Said
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ class LagunaBackend:
 
             return load(directory, device=device, storage=cache, weights=weights, group=group)
 
-        self.worker = Worker(load)
+        self.worker: Worker[LagunaSpeaker] = Worker(load)
 
     def __repr__(self) -> str:
         state = "loaded" if self.worker.loaded.done() else "loading" if self.worker.thread else "not loaded"
@@ -55,12 +56,48 @@ class LagunaBackend:
     async def generate(
         self, conversation: Sequence[Message], tools: Sequence[ToolSpec], sampling: Sampling
     ) -> AsyncGenerator[Part, None]:
-        async with contextlib.aclosing(self.worker.say(conversation, tools, sampling)) as parts:
+        shown, offered = list(conversation), list(tools)
+        spoken = self.worker.stream(lambda speaker, cancelled: speaker.say(shown, offered, sampling, cancelled))
+        async with contextlib.aclosing(spoken) as parts:
             async for part in parts:
                 yield part
 
+    # Beyond what an agent asks, for servers that offer the model to others: these raise ModelError too, and closing
+    # their generators stops the model just so.
+
+    async def speak(
+        self, conversation: Sequence[Message], tools: Sequence[ToolSpec], sampling: Sampling, extras: Extras
+    ) -> AsyncGenerator[Said, None]:
+        """`generate` token by token, with what may be asked besides: stop texts, log-probabilities, constraints."""
+        shown, offered = list(conversation), list(tools)
+
+        def speak(speaker: LagunaSpeaker, cancelled: Callable[[], bool]) -> Generator[Said, None, None]:
+            return speaker.speak(shown, offered, sampling, extras, cancelled)
+
+        async with contextlib.aclosing(self.worker.stream(speak)) as said:
+            async for one in said:
+                yield one
+
+    async def complete(
+        self, prompt: str | Sequence[int], sampling: Sampling, extras: Extras
+    ) -> AsyncGenerator[Step | Finish, None]:
+        """Go on with a text as it is, or with tokens: no template, no parser."""
+        spoken = self.worker.stream(lambda speaker, cancelled: speaker.complete(prompt, sampling, extras, cancelled))
+        async with contextlib.aclosing(spoken) as steps:
+            async for step in steps:
+                yield step
+
+    async def ask(self, question: Callable[[LagunaSpeaker], T]) -> T:
+        """The answer to a short question to the loaded speaker, asked on its thread."""
+        async with contextlib.aclosing(self.worker.stream(lambda speaker, _: answered(question, speaker))) as answers:
+            return await anext(answers)
+
     async def aclose(self) -> None:
         await self.worker.close()
+
+
+def answered(question: Callable[[LagunaSpeaker], T], speaker: LagunaSpeaker) -> Generator[T, None, None]:
+    yield question(speaker)
 
 
 def open_backend(

@@ -17,7 +17,7 @@ from .checkpoint.configuration import read_config, read_json
 from .checkpoint.gguf_file import gguf_files, gguf_texts
 from .checkpoint.weights import CheckpointError, load_weights
 from .engine.engine import Engine
-from .engine.sampler import Rule
+from .engine.request import Rule
 from .model.cache import Storage
 from .model.config import ConfigError, LagunaConfig
 from .model.device import place, spread
@@ -65,9 +65,11 @@ def load(
     if weights != "bf16":
         name, size, error = directory.name, loaded.weights.resident() / 2**20, loaded.packing_error
         log.info("%s in %s: %.0f MiB, %.2f %% rms error of the weights", name, weights, size, 100 * error)
-    engine = Engine(Laguna(config, joined(loaded.weights)), storage=kept, scales=loaded.cache_scales)
+    spelling = TokenBytes(tokenizer)
+    laguna = Laguna(config, joined(loaded.weights))
+    engine = Engine(laguna, storage=kept, scales=loaded.cache_scales, text_of=spelling)
     info = describe(directory, config, tokenizer)
-    return LagunaSpeaker(info, engine, Chat(template, tokenizer), TokenBytes(tokenizer), rule)
+    return LagunaSpeaker(info, engine, Chat(template, tokenizer), spelling, rule)
 
 
 def gguf_fields(directory: Path, missing: str) -> dict[str, Any]:

@@ -7,9 +7,11 @@ one; where it is not, everything is rendered.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -17,7 +19,8 @@ from tokenizers import Tokenizer
 from acp_server.model import Assistant, Message, System, ToolResult, ToolSpec, User
 
 from .guard import Guard, unused
-from .template import ChatTemplate
+from .template import ChatTemplate, TemplateFailure
+from .tokenizer import ASSISTANT, ASSISTANT_END, EOS
 
 TURN_ENDS = "</assistant>"
 REMEMBERED_STEPS = 8
@@ -62,20 +65,39 @@ class Chat:
             if said is None:
                 continue
             past = self.template.render(messages[: index + 1], offers, thinking=thinking, generation_prompt=False)
-            end = past.rfind(TURN_ENDS) + len(TURN_ENDS)
+            end = past.rfind(TURN_ENDS)
             if text.startswith(past) and end > len(said.prompt.text):
                 ids = said.prompt.ids + said.ids
                 return Prompt(text, ids + self.encode(text[end:], mark), said.prompt.spliced + len(said.ids))
         return Prompt(text, self.encode(text, mark))
 
-    def encode(self, text: str, mark: str) -> list[int]:
-        pieces = [piece for piece in text.split(mark) if piece]
+    @cached_property
+    def thought_ends(self) -> list[int]:
+        """The tokens between a thought and what follows it: the closing tag, and a newline before it in some templates.
+
+        Only the tag, where the template does not show thoughts.
+        """
+        said = {"role": "assistant", "content": "", "reasoning": "x", "reasoning_content": "x"}
+        try:
+            shown = self.template.render(
+                [{"role": "user", "content": ""}, said], thinking=True, generation_prompt=False
+            )
+        except TemplateFailure:
+            shown = ""
+        between = re.search(r"x(\s*</think>)", shown)
+        return self.encode(between[1] if between else "</think>")
+
+    def encode(self, text: str, mark: str | None = None) -> list[int]:
+        """A text's tokens, none across a mark."""
+        pieces = [piece for piece in (text.split(mark) if mark else [text]) if piece]
         return [token for piece in pieces for token in self.tokenizer.encode(piece, add_special_tokens=False).ids]
 
     def remember(self, prompt: Prompt, message: Assistant, ids: Sequence[int]) -> None:
-        """Keep the tokens of a step that ended as it should, for the prompts to come."""
-        if message.step_id is not None:
-            self.steps[message.step_id] = _Said(prompt, message, list(ids))
+        """Keep the tokens of a step that ended as it should, for the prompts to come. Its last one, whichever the model
+        ends with, is what the template writes."""
+        *ids, last = ids
+        if message.step_id is not None and last in (ASSISTANT_END, EOS, ASSISTANT):
+            self.steps[message.step_id] = _Said(prompt, message, ids)
             while len(self.steps) > REMEMBERED_STEPS:
                 self.steps.popitem(last=False)
 

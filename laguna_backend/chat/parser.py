@@ -60,8 +60,10 @@ class ReplyParser:
         """The next token is a thought."""
         return self.state is State.THOUGHT
 
-    def feed(self, token: int) -> list[Part]:
-        """The parts that one more token completes."""
+    def feed(self, token: int, text: bytes | None = None) -> list[Part]:
+        """The parts that one more token completes; `text` is what is left of its own after a text to stop at."""
+        if text is not None:
+            return [] if self.done else self.add(self.decoder.decode(text))
         match self.state, token:
             case State.DONE, _:
                 return []

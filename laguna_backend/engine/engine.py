@@ -7,41 +7,32 @@ does, only the rest is computed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 import torch
 
 from ..model.cache import KVCache, Storage
 from ..model.forward import Laguna
+from .generation import Generation, no_text
 from .relay import Cancelled
-from .sampler import Rule, Sampler
+from .request import ContextOverflow, Finish, Request, Step
 
 FIRST_CHUNK, LARGEST_CHUNK = 64, 4096
 CHUNK_SECONDS = 0.3  # aim for one prefill chunk: cancelling waits no longer than this
 
 
-class ContextOverflow(ValueError):
-    """The prompt is empty, or leaves no room in the model's context."""
-
-
-@dataclass
-class Stats:
-    """Tokens and seconds of one run; `reused` of the prompt's tokens were in the cache."""
-
-    prompt: int = 0
-    reused: int = 0
-    generated: int = 0
-    prefill_seconds: float = 0.0
-    decode_seconds: float = 0.0
-    stopped: str = ""
-
-
 class Engine:
     """Runs a Laguna for one sequence at a time. Not thread-safe: one thread owns it."""
 
-    def __init__(self, laguna: Laguna, *, storage: Storage, scales: dict[tuple[int, str], float] | None = None) -> None:
-        self.laguna, self.scales = laguna, scales or {}
+    def __init__(
+        self,
+        laguna: Laguna,
+        *,
+        storage: Storage,
+        scales: Mapping[tuple[int, str], float] | None = None,
+        text_of: Callable[[int], bytes] = no_text,
+    ) -> None:
+        self.laguna, self.scales, self.text_of = laguna, scales or {}, text_of
         self.storage: Storage = storage
         self.device = laguna.weights.embed.device
         self.held: list[int] = []
@@ -51,69 +42,62 @@ class Engine:
     def new_cache(self) -> KVCache:
         return KVCache(self.laguna.config, storage=self.storage, device=self.device, scales=self.scales)
 
-    def generate(
-        self,
-        prompt: Sequence[int],
-        rule: Rule,
-        *,
-        max_tokens: int,
-        stats: Stats,
-        cancelled: Callable[[], bool] = lambda: False,
-    ) -> Generator[int, None, None]:
-        """Yield token ids up to and including a stop token, `max_tokens` or the end of the context.
-
-        Raises ContextOverflow before any work, Cancelled within one chunk or step of `cancelled`, FloatingPointError
-        when the logits are not finite. Whatever happens, the cache stays usable.
-        """
-        context = self.laguna.config.max_context
-        if not prompt:
+    def begin(self, request: Request) -> Generation:
+        """Take a request. Raises ContextOverflow before any work."""
+        config, size = self.laguna.config, len(request.prompt)
+        if not size:
             raise ContextOverflow("the prompt is empty: the chat template wrote nothing")
-        if len(prompt) >= context:
-            raise ContextOverflow(f"the prompt has {len(prompt)} tokens, the model's context {context}")
-        stats.prompt = len(prompt)
-        sampler = Sampler(rule, self.device)
+        if size >= config.max_context:
+            raise ContextOverflow(f"the prompt has {size} tokens, the model's context {config.max_context}")
+        return Generation(request, context=config.max_context, eos=config.eos, text_of=self.text_of)
+
+    def answers(
+        self, one: Generation, *, cancelled: Callable[[], bool] = lambda: False
+    ) -> Generator[Step | Finish, None, None]:
+        """A `Step` for each token, the last one included, and then the `Finish`. `Generation.end` ends it early.
+
+        Raises Cancelled within one chunk or step of `cancelled`, FloatingPointError when the logits are not finite.
+        Whatever happens, the cache stays usable.
+        """
         try:
             with torch.inference_mode():
-                logits = self.prefill(prompt, stats, cancelled)
-                clock = time.perf_counter()
-                limit = min(max_tokens, context - len(prompt))
-                for _ in range(limit):
-                    token = self.choose(sampler, logits)
-                    stats.generated += 1
-                    stats.decode_seconds = time.perf_counter() - clock
-                    if token in self.laguna.config.eos:
-                        stats.stopped = "stop"
-                        yield token
-                        return
-                    yield token
-                    if cancelled():
+                one.run = self.reuse(one.tokens)
+                one.cached = min(one.run, len(one.request.prompt))
+                while one.finish is None:
+                    self.choose(one, self.logits(one, cancelled))
+                    yield from one.take()
+                    if cancelled() and one.finish is None:
                         raise Cancelled
-                    if stats.generated < limit:
-                        logits = self.run([token])
-                stats.stopped = "length"
+                yield from one.take()  # it was ended by who asked, or all was forced from the first token on
         except BaseException:
             if self.cache.length != len(self.held):  # stopped in the middle of a forward pass
                 self.forget()
             raise
 
-    def prefill(self, prompt: Sequence[int], stats: Stats, cancelled: Callable[[], bool]) -> torch.Tensor:
-        """Logits [V] after the prompt, computing only what the cache does not hold."""
-        stats.reused = self.reuse(prompt)
-        clock = time.perf_counter()
+    def generate(
+        self, request: Request, *, cancelled: Callable[[], bool] = lambda: False
+    ) -> Generator[Step | Finish, None, None]:
+        """`begin` and `answers` in one."""
+        return self.answers(self.begin(request), cancelled=cancelled)
+
+    def logits(self, one: Generation, cancelled: Callable[[], bool]) -> torch.Tensor:
+        """Logits [V] after all of its tokens, computing only what the cache does not hold."""
         logits = torch.empty(0)
-        at = stats.reused
-        while at < len(prompt):
-            if cancelled():
+        while one.run < len(one.tokens):
+            if one.run < len(one.request.prompt) and cancelled():
                 raise Cancelled
             begun = time.perf_counter()
-            piece = prompt[at : at + self.chunk]
+            piece = one.tokens[one.run : one.run + self.chunk]
             logits = self.run(piece)
-            at += len(piece)
+            seconds = time.perf_counter() - begun
+            if one.run < len(one.request.prompt):
+                one.prefill_seconds += seconds
+            else:
+                one.decode_seconds += seconds
+            one.run += len(piece)
             if len(piece) == self.chunk:
-                pace = (time.perf_counter() - begun) / len(piece)
-                wanted = int(CHUNK_SECONDS / max(pace, 1e-7))
+                wanted = int(CHUNK_SECONDS / max(seconds / len(piece), 1e-7))
                 self.chunk = max(FIRST_CHUNK, min(LARGEST_CHUNK, wanted, 2 * self.chunk))
-        stats.prefill_seconds = time.perf_counter() - clock
         return logits
 
     def reuse(self, prompt: Sequence[int]) -> int:
@@ -138,11 +122,12 @@ class Engine:
         self.held += tokens
         return logits
 
-    def choose(self, sampler: Sampler, logits: torch.Tensor) -> int:
-        if not bool(torch.isfinite(logits).all()):
+    def choose(self, one: Generation, logits: torch.Tensor) -> None:
+        try:
+            one.draw(logits)
+        except FloatingPointError:
             self.forget()
-            raise FloatingPointError("the model's output is not a number: the weights or the number format are broken")
-        return sampler.draw(logits)
+            raise
 
     def forget(self) -> None:
         """Drop the cache."""

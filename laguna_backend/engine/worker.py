@@ -12,14 +12,14 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 
-from acp_server.model import Message, ModelError, ModelInfo, Part, Sampling, ToolSpec
+from acp_server.model import ModelError, ModelInfo
 
 from .relay import Cancelled, Relay, finished
 
@@ -38,37 +38,29 @@ class Speaker(Protocol):
     @property
     def info(self) -> ModelInfo: ...
 
-    def say(
-        self,
-        conversation: Sequence[Message],
-        tools: Sequence[ToolSpec],
-        sampling: Sampling,
-        cancelled: Callable[[], bool],
-    ) -> Generator[Part, None, None]:
-        """The parts of one step. Raises ModelError, and Cancelled soon after `cancelled` turns true."""
-        ...
+
+S = TypeVar("S", bound=Speaker)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Job:
-    """One step to say, and where its parts go."""
+class Job(Generic[S]):
+    """What to run on the thread, and where what it yields goes. It is told how to see that nobody wants it any more."""
 
-    conversation: list[Message]
-    tools: list[ToolSpec]
-    sampling: Sampling
-    parts: Relay[Part | Exception]
+    run: Callable[[S, Callable[[], bool]], Generator[Any, None, None]]
+    items: Relay[Any]
 
 
-class Worker:
+class Worker(Generic[S]):
     """Owns a model and the thread it runs on. `load` is called once, on that thread."""
 
-    def __init__(self, load: Callable[[], Speaker]) -> None:
+    def __init__(self, load: Callable[[], S]) -> None:
         self.load = load
         self.loaded: Future[ModelInfo] = Future()
         self.ended: Future[None] = Future()
         self.closing = threading.Event()
         self.lock = threading.Lock()  # no job enters the queue once `closing` is set
-        self.jobs: queue.Queue[Job | None] = queue.Queue(WAITING_JOBS)
+        self.jobs: queue.Queue[Job[S] | None] = queue.Queue(WAITING_JOBS)
         self.thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -88,12 +80,14 @@ class Worker:
         except ModelError as error:
             raise ModelError(str(error)) from error  # one of its own: this one would collect tracebacks
 
-    async def say(
-        self, conversation: Sequence[Message], tools: Sequence[ToolSpec], sampling: Sampling
-    ) -> AsyncGenerator[Part, None]:
-        """Run one step on the thread; its parts as they come. Closing the generator cancels the step."""
+    async def stream(self, run: Callable[[S, Callable[[], bool]], Generator[T, None, None]]) -> AsyncGenerator[T, None]:
+        """What `run` yields on the thread, as it comes. Closing the generator cancels it.
+
+        `run` is given the speaker and a function that says whether to stop: then it raises Cancelled, soon. Raises
+        ModelError, whatever `run` raised.
+        """
         await self.ready()
-        job = Job(list(conversation), list(tools), sampling, Relay(PARTS_AHEAD))
+        job = Job(run, Relay[Any](PARTS_AHEAD))
         with self.lock:
             if self.closing.is_set():
                 raise ModelError(CLOSED)
@@ -101,11 +95,11 @@ class Worker:
                 self.jobs.put_nowait(job)
             except queue.Full as error:
                 raise ModelError("the model is busy with too many requests") from error
-        async with contextlib.aclosing(job.parts.items()) as parts:
-            async for part in parts:
-                if isinstance(part, Exception):
-                    raise part
-                yield part
+        async with contextlib.aclosing(job.items.items()) as items:
+            async for item in items:
+                if isinstance(item, Exception):
+                    raise item
+                yield item
 
     async def close(self) -> None:
         """Stop the running step, fail the waiting ones, free the model. Waits two seconds at most. Idempotent."""
@@ -140,26 +134,25 @@ class Worker:
             if job is not None:
                 self.run(speaker, job)
 
-    def run(self, speaker: Speaker, job: Job) -> None:
+    def run(self, speaker: S, job: Job[S]) -> None:
         def cancelled() -> bool:
-            return job.parts.cancelled.is_set() or self.closing.is_set()
+            return job.items.cancelled.is_set() or self.closing.is_set()
 
         try:
-            if not job.parts.cancelled.is_set():  # it may have been while it waited
-                said = speaker.say(job.conversation, job.tools, job.sampling, cancelled)
-                with contextlib.closing(said):
-                    for part in said:
-                        job.parts.put(part)
+            if not job.items.cancelled.is_set():  # it may have been while it waited
+                with contextlib.closing(job.run(speaker, cancelled)) as items:
+                    for item in items:
+                        job.items.put(item)
         except Cancelled:
             self.fail(job, ModelError(CLOSED))
         except Exception as error:
             self.fail(job, error if isinstance(error, ModelError) else wrapped(error))
         finally:
-            job.parts.end()
+            job.items.end()
 
-    def fail(self, job: Job, error: ModelError) -> None:
+    def fail(self, job: Job[S], error: ModelError) -> None:
         with contextlib.suppress(Cancelled):
-            job.parts.put(error)
+            job.items.put(error)
 
     def drain(self) -> None:
         """Fail the jobs that will not run."""
@@ -170,7 +163,7 @@ class Worker:
                 return
             if job is not None:
                 self.fail(job, ModelError(CLOSED))
-                job.parts.end()
+                job.items.end()
 
 
 def wrapped(error: BaseException) -> ModelError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from acp_server.model import (
 from laguna_backend import LagunaBackend, open_backend
 from laguna_backend.__main__ import main
 from laguna_backend.backend import NANO
+from laguna_backend.engine.request import Extras, Finish, Step
 
 pytestmark = pytest.mark.anyio
 
@@ -50,6 +52,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def step(backend: LagunaBackend, conversation: list[Any], **options: Any) -> list[Part]:
     with anyio.fail_after(20):
         return [part async for part in backend.generate(conversation, [READ], Sampling(**options))]
+
+
+def joined(parts: Sequence[Part]) -> str:
+    return "".join(part.text for part in parts if isinstance(part, Text | Thought))
 
 
 def stop_of(parts: list[Part]) -> Stop:
@@ -143,6 +149,63 @@ async def test_sampling_that_makes_no_sense_is_told(checkpoint: Path) -> None:
     backend = open_backend(str(checkpoint))
     with pytest.raises(ModelError, match="top_p"):
         await step(backend, CONVERSATION, top_p=7.0)
+    await backend.aclose()
+
+
+async def test_a_thinking_budget_ends_thoughts_and_the_answer_goes_on(checkpoint: Path) -> None:
+    backend = open_backend(str(checkpoint))
+    parts = await step(backend, CONVERSATION, max_tokens=30, temperature=1.0, seed=3, thinking_budget=5)
+    stop = stop_of(parts)
+    assert (stop.usage.thought, stop.usage.output) == (6, 30)  # and the tag that ended them
+    assert any(isinstance(part, Text) for part in parts)
+    await backend.aclose()
+
+
+# Beyond what an agent asks -------------------------------------------------------------------------------
+
+
+async def test_a_step_can_be_followed_token_by_token(checkpoint: Path) -> None:
+    backend = open_backend(str(checkpoint))
+    sampling = Sampling(max_tokens=12)
+    async with aclosing(backend.speak(CONVERSATION, [READ], sampling, Extras(logprobs=3))) as spoken:
+        *steps, last = [said async for said in spoken]
+    assert isinstance(last.step, Finish)
+    assert (last.step.generated, last.step.reason) == (12, "length")
+    parts = [part for said in [*steps, last] for part in said.parts]
+    expected = await step(backend, CONVERSATION, max_tokens=12)
+    assert joined(parts[:-1]) == joined(expected[:-1])
+    for said in steps:
+        assert isinstance(said.step, Step)
+        assert said.step.logprob == said.step.top[0][1]  # greedy: the most likely one
+        assert len(said.step.top) == 3
+    await backend.aclose()
+
+
+async def test_a_text_to_stop_at_ends_the_answer_without_it(checkpoint: Path) -> None:
+    backend = open_backend(str(checkpoint))
+    options: dict[str, Any] = {"thinking": False, "temperature": 1.0, "seed": 3, "max_tokens": 25}
+    whole = joined((await step(backend, CONVERSATION, **options))[:-1])
+    stop = whole[4:7]
+    spoken = backend.speak(CONVERSATION, [READ], Sampling(**options), Extras(stop=(stop,)))
+    said = [one async for one in spoken]
+    assert joined([part for one in said for part in one.parts]) == whole[: whole.index(stop)].rstrip("\n")
+    assert isinstance(said[-1].step, Finish)
+    assert said[-1].step.by == stop
+    await backend.aclose()
+
+
+async def test_a_text_is_gone_on_with_as_it_is(checkpoint: Path) -> None:
+    backend = open_backend(str(checkpoint))
+    sampling = Sampling(max_tokens=6)
+    steps = [one async for one in backend.complete("a path to read", sampling, Extras())]
+    ids = await backend.ask(lambda speaker: speaker.chat.encode("a path to read"))
+    assert [one async for one in backend.complete([2, *ids], sampling, Extras())][:-1] == steps[:-1]
+    assert isinstance(steps[-1], Finish)
+    assert steps[-1].prompt == len(ids) + 1
+    with pytest.raises(ModelError, match="empty"):
+        await anext(backend.complete([], sampling, Extras()))
+    with pytest.raises(ModelError, match="max_tokens"):
+        await anext(backend.complete("x", Sampling(max_tokens=0), Extras()))
     await backend.aclose()
 
 

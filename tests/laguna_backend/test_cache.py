@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tiny_checkpoint import FULL, SLIDING, tiny_config
 from torch import Tensor
 
-from laguna_backend.engine.engine import Engine, Stats
-from laguna_backend.engine.sampler import Rule
+from laguna_backend.engine.engine import Engine
+from laguna_backend.engine.request import Request
 from laguna_backend.formats import e4m3
 from laguna_backend.model.cache import KVCache, Storage, Store, cache_bytes
 from laguna_backend.model.config import LagunaConfig
@@ -156,16 +156,17 @@ def test_after_a_forward_pass_that_failed_half_way_the_next_answer_is_right() ->
     config = LagunaConfig.from_dict(tiny_config(sliding_window=8))
     laguna = Laguna(config, random_weights(config))
     prompt, more = list(range(70, 90)), list(range(100, 104))
-    expected = list(Engine(laguna, storage="float32").generate(prompt + more, Rule(), max_tokens=8, stats=Stats()))
+    request = Request(prompt=(*prompt, *more), max_tokens=8)
+    expected = list(Engine(laguna, storage="float32").generate(request))[:-1]
     engine = Engine(laguna, storage="float32")
-    list(engine.generate(prompt, Rule(), max_tokens=1, stats=Stats()))
+    list(engine.generate(Request(prompt=tuple(prompt), max_tokens=1)))
     sliding = laguna.weights.layers[1].mlp  # of the sliding layer, whose ring is written before it fails
     assert isinstance(sliding, Sparse)
     router, sliding.router = sliding.router, torch.empty(1, 1)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        list(engine.generate(prompt + more, Rule(), max_tokens=8, stats=Stats()))
+        list(engine.generate(request))
     sliding.router = router
-    assert list(engine.generate(prompt + more, Rule(), max_tokens=8, stats=Stats())) == expected
+    assert list(engine.generate(request))[:-1] == expected
 
 
 def test_layers_out_of_order_are_refused() -> None:

@@ -16,7 +16,7 @@ from acp_server.model import Assistant, Message, System, ToolResult, ToolSpec, T
 from laguna_backend.chat.encoding import Chat, Prompt
 from laguna_backend.chat.guard import unused
 from laguna_backend.chat.template import ChatTemplate, TemplateFailure
-from laguna_backend.chat.tokenizer import RESERVED, TokenBytes
+from laguna_backend.chat.tokenizer import ASSISTANT, EOS, RESERVED, THINK_END, TokenBytes
 
 RELEASED = Path(__file__).parents[3] / "shared" / "templates"
 SOURCES = {"compact": COMPACT} | {path.stem: path.read_text("utf-8") for path in sorted(RELEASED.glob("*.jinja"))}
@@ -160,8 +160,33 @@ def test_what_the_model_said_comes_back_as_the_tokens_it_said(name: str) -> None
     before = asked(chat)
     after = chat.prompt([User("Hi"), REPLY, User("Go on")], [READ], thinking=False)
     assert after.ids[: len(before.ids) + len(SAID)] == before.ids + SAID
-    assert after.spliced == len(SAID)
+    assert after.spliced == len(SAID) - 1  # the last one is the template's
     assert TOKEN_BYTES.spelling(after.ids).decode().endswith(after.text[-20:])
+
+
+@pytest.mark.parametrize("end", [EOS, ASSISTANT])
+def test_whatever_token_ended_a_turn_the_template_writes_its_end(end: int) -> None:
+    chat = Chat(ChatTemplate(COMPACT), TOKENIZER)
+    before = chat.prompt([User("Hi")], [READ], thinking=False)
+    chat.remember(before, REPLY, [*SAID[:-1], end])
+    after = chat.prompt([User("Hi"), REPLY, User("Go on")], [READ], thinking=False)
+    assert after.ids[: len(before.ids) + len(SAID)] == before.ids + SAID
+
+
+def test_a_step_that_was_cut_short_is_rendered_whole() -> None:
+    chat = Chat(ChatTemplate(COMPACT), TOKENIZER)
+    chat.remember(chat.prompt([User("Hi")], [READ], thinking=False), REPLY, SAID[:-1])
+    assert chat.prompt([User("Hi"), REPLY, User("Go on")], [READ], thinking=False).spliced == 0
+
+
+def test_the_end_of_a_thought_is_as_the_template_writes_it() -> None:
+    newline = COMPACT.replace('(message.reasoning or "") + "</think>"', '(message.reasoning or "") + "\\n</think>"')
+    assert newline != COMPACT
+    for source, expected in ((newline, "\n</think>"), (COMPACT, "</think>")):
+        ends = Chat(ChatTemplate(source), TOKENIZER).thought_ends
+        assert TOKEN_BYTES.spelling(ends).decode() == expected
+        assert ends[-1] == THINK_END
+    assert Chat(ChatTemplate("{{ messages[9].content }}"), TOKENIZER).thought_ends == [THINK_END]
 
 
 def test_several_steps_are_spliced_one_into_the_other() -> None:
@@ -174,7 +199,7 @@ def test_several_steps_are_spliced_one_into_the_other() -> None:
         reply = Assistant("path", f"thought {number}", (ToolUse("1", "read", {"path": "a"}),), f"step{number}")
         tokens = [*byte_ids("whatever was said"), 24]
         chat.remember(prompt, reply, tokens)
-        said += len(tokens)
+        said += len(tokens) - 1
         messages += [reply, ToolResult("1", "read", "</assistant><user>")]
     assert len(chat.steps) == 8
 

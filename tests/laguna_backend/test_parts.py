@@ -1,4 +1,4 @@
-"""The fast ways beside the plain ones: attention, experts, sampling, placement."""
+"""The fast ways beside the plain ones: attention, experts, placement."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
-from laguna_backend.engine.sampler import Rule, Sampler
 from laguna_backend.model.attention import attend, attend_plain
 from laguna_backend.model.config import ConfigError
 from laguna_backend.model.device import place
@@ -92,48 +89,6 @@ def test_the_bias_chooses_experts_and_does_not_weigh_them() -> None:
     assert set(chosen.flatten().tolist()) == {0, 1}
     scores = (x @ router.T).sigmoid().gather(-1, chosen)
     torch.testing.assert_close(weights, scores / scores.sum(-1, keepdim=True))
-
-
-logits = st.lists(st.floats(-20, 20, width=32), min_size=2, max_size=12).map(torch.tensor)
-
-
-@given(logits, st.integers(0, 12), st.floats(0.05, 1.0), st.floats(0, 0.9), st.floats(0.1, 3))
-@settings(max_examples=60, deadline=None)
-def test_what_a_rule_leaves_in_is_a_distribution_with_the_best_token(
-    values: Tensor, top_k: int, top_p: float, min_p: float, temperature: float
-) -> None:
-    found = Sampler(Rule(temperature, top_k, top_p, min_p, seed=1)).probabilities(values)
-    assert float(found.sum()) == pytest.approx(1, abs=1e-4)
-    assert found[values.argmax()] == found.max()
-    if 0 < top_k < len(values):
-        ties = int((values == values.sort(descending=True).values[top_k - 1]).sum())
-        assert int((found > 0).sum()) <= top_k + ties - 1
-
-
-def test_top_p_keeps_the_best_of_two_that_round_to_the_same_probability() -> None:
-    found = Sampler(Rule(1.0, top_p=0.5, seed=1)).probabilities(torch.tensor([-1.8716e-18, 0.0]))
-    assert found.tolist() == [0.0, 1.0]
-
-
-def test_a_seed_draws_the_same_tokens_and_temperature_zero_the_best() -> None:
-    values = drawn(50)
-    rule = Rule(1.0, seed=5)
-    first, second = Sampler(rule), Sampler(rule)
-    assert [first.draw(values) for _ in range(20)] == [second.draw(values) for _ in range(20)]
-    assert Sampler(Rule()).draw(values) == int(values.argmax())
-
-
-def test_draws_follow_the_distribution() -> None:
-    sampler = Sampler(Rule(1.0, seed=2))
-    values = torch.tensor([0.7, 0.2, 0.1]).log()
-    counts = torch.bincount(torch.tensor([sampler.draw(values) for _ in range(3000)]), minlength=3) / 3000
-    torch.testing.assert_close(counts, torch.tensor([0.7, 0.2, 0.1]), atol=0.04, rtol=0)
-
-
-@pytest.mark.parametrize("wrong", [{"temperature": -1}, {"top_k": -1}, {"top_p": 0}, {"top_p": 2}, {"min_p": 1}])
-def test_a_rule_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        Rule(**wrong)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_device_that_is_not_there_and_float16_are_refused() -> None:

@@ -8,14 +8,13 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import aclosing
-from typing import Any
 
 import anyio
 import pytest
 
-from acp_server.model import Message, ModelError, ModelInfo, Part, Sampling, Stop, Text, ToolSpec, User
+from acp_server.model import ModelError, ModelInfo, Part, Stop, Text
 from laguna_backend.engine.relay import Cancelled, Relay
 from laguna_backend.engine.worker import PARTS_AHEAD, Worker
 
@@ -31,7 +30,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 
 class Counter:
-    """Says the numbers from 1 on, as many as the user asked for; what else it does depends on the last word."""
+    """Says the numbers from 1 on, as many as it is asked for; what else it does depends on the last word."""
 
     info = INFO
 
@@ -40,16 +39,9 @@ class Counter:
         self.threads: set[int] = set()
         self.finished = threading.Event()
 
-    def say(
-        self,
-        conversation: Sequence[Message],
-        tools: Sequence[ToolSpec],
-        sampling: Sampling,
-        cancelled: Callable[[], bool],
-    ) -> Generator[Part, None, None]:
+    def say(self, text: str, cancelled: Callable[[], bool]) -> Generator[Part, None, None]:
         self.threads.add(threading.get_ident())
-        assert isinstance(conversation[-1], User)
-        count, *words = conversation[-1].text.split()
+        count, *words = text.split()
         try:
             for number in range(1, int(count) + 1):
                 if cancelled():
@@ -72,13 +64,17 @@ class Counter:
             self.finished.set()
 
 
-def worker(speaker: Any = None) -> Worker:
+def worker(speaker: Counter | None = None) -> Worker[Counter]:
     return Worker(lambda: speaker or Counter())
 
 
-async def say(of: Worker, text: str) -> list[Part]:
+def counting(text: str) -> Callable[[Counter, Callable[[], bool]], Generator[Part, None, None]]:
+    return lambda speaker, cancelled: speaker.say(text, cancelled)
+
+
+async def say(of: Worker[Counter], text: str) -> list[Part]:
     with anyio.fail_after(LIMIT):
-        async with aclosing(of.say([User(text)], [], Sampling())) as parts:
+        async with aclosing(of.stream(counting(text))) as parts:
             return [part async for part in parts]
 
 
@@ -116,7 +112,7 @@ async def test_steps_asked_for_at_once_are_said_one_after_another() -> None:
 async def test_a_slow_reader_makes_the_model_wait() -> None:
     speaker = Counter()
     one = worker(speaker)
-    async with aclosing(one.say([User("100000")], [], Sampling())) as parts:
+    async with aclosing(one.stream(counting("100000"))) as parts:
         assert await anext(parts) == Text("1")
         assert await anyio.to_thread.run_sync(speaker.full.wait, LIMIT)
         assert not await anyio.to_thread.run_sync(speaker.beyond.wait, 0.05)
@@ -126,7 +122,7 @@ async def test_a_slow_reader_makes_the_model_wait() -> None:
 async def test_closing_the_generator_stops_the_step() -> None:
     speaker = Counter()
     one = worker(speaker)
-    async with aclosing(one.say([User("1 wait")], [], Sampling())) as parts:
+    async with aclosing(one.stream(counting("1 wait"))) as parts:
         await anext(parts)
     with anyio.fail_after(LIMIT):
         assert await anyio.to_thread.run_sync(speaker.finished.wait, LIMIT)
@@ -138,7 +134,7 @@ async def test_cancelling_the_task_stops_the_step() -> None:
     speaker = Counter()
     one = worker(speaker)
     with anyio.move_on_after(0.05):
-        async for _ in one.say([User("1 wait")], [], Sampling()):
+        async for _ in one.stream(counting("1 wait")):
             pass
     assert await anyio.to_thread.run_sync(speaker.finished.wait, LIMIT)
     assert len(await say(one, "3")) == 4
@@ -148,7 +144,7 @@ async def test_cancelling_the_task_stops_the_step() -> None:
 async def test_cancelling_frees_a_model_that_waits_for_a_slow_reader() -> None:
     speaker = Counter()
     one = worker(speaker)
-    async with aclosing(one.say([User("100000")], [], Sampling())) as parts:
+    async with aclosing(one.stream(counting("100000"))) as parts:
         await anext(parts)
         assert await anyio.to_thread.run_sync(speaker.full.wait, LIMIT)
     begun = time.monotonic()
@@ -211,7 +207,7 @@ async def test_more_requests_than_the_queue_holds_are_refused(monkeypatch: pytes
 
     async def ask() -> None:
         try:
-            async for _ in one.say([User("1 wait")], [], Sampling()):
+            async for _ in one.stream(counting("1 wait")):
                 started.set()
         except ModelError as error:
             refused.append(str(error))
@@ -233,7 +229,7 @@ async def test_closing_stops_what_runs_and_fails_what_waits() -> None:
 
     async def ask() -> None:
         try:
-            async for _ in one.say([User("1 wait")], [], Sampling()):
+            async for _ in one.stream(counting("1 wait")):
                 started.set()
         except ModelError as error:
             errors.append(str(error))
