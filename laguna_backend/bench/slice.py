@@ -25,7 +25,7 @@ from torch import Tensor
 from ..backend import GROUPS, PRECISIONS, STORAGES
 from ..model.cache import KVCache, Storage
 from ..model.config import LagunaConfig
-from ..model.device import keep_freed_memory
+from ..model.device import keep_freed_memory, roomy
 from ..model.forward import Apart, Dense, Laguna, Layer, Sparse, Together, Weights, joined
 from ..model.linear import Packer, Stack, tensors_of
 
@@ -101,11 +101,11 @@ def shape_config(shape: str, layers: int) -> dict[str, Any]:
 def pooled_weights(config: LagunaConfig, seed: int = 0) -> Weights:
     """Random bfloat16 weights, cut from one pool of normal numbers: billions of them in seconds."""
     generator = torch.Generator().manual_seed(seed)
-    pool = torch.randn(1 << 25, generator=generator).bfloat16()
+    pool = torch.randn(min(1 << 25, 8 * config.vocab_size * config.hidden_size), generator=generator).bfloat16()
     hidden, dim = config.hidden_size, config.head_dim
 
     def matrix(*shape: int) -> Tensor:
-        out = torch.empty(shape, dtype=torch.bfloat16)
+        out = roomy(*shape, dtype=torch.bfloat16)
         for piece in out.view(-1).split(len(pool) // 2):
             at = int(torch.randint(0, len(pool) - len(piece), (), generator=generator))
             piece.copy_(pool[at : at + len(piece)])

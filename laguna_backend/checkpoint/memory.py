@@ -11,7 +11,7 @@ import torch
 
 from ..model.cache import Storage, cache_bytes
 from ..model.config import LagunaConfig, LayerConfig
-from ..model.linear import LANES, PRECISIONS, ROWS, Precision
+from ..model.linear import LANES, PART, PRECISIONS, Precision
 
 WORKING = 1 << 30  # bytes for intermediate tensors, the tokenizer and the libraries
 
@@ -31,10 +31,10 @@ def matrix_bytes(rows: int, columns: int, precision: Precision, group: int) -> i
     """Memory of one matrix, see `linear`."""
     if precision == "bf16":
         return 2 * rows * columns
+    down = -(-rows // LANES) * LANES
     if precision == "int8":
-        return rows * -(-columns // LANES) * LANES + 2 * rows
-    down, across = -(-rows // ROWS) * ROWS, -(-columns // group)
-    return down * across * (group // 2 + 4)
+        return down * (-(-columns // PART) * PART + 4)
+    return down * (-(-columns // group) * (group // 2 + 2) + 8)
 
 
 def weight_bytes(config: LagunaConfig, precision: Precision, group: int = 32) -> int:

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..model.config import LagunaConfig, LayerConfig
+from ..model.device import roomy
 from ..model.forward import Apart, Dense, Layer, Sparse, Together, Weights
 from ..model.linear import Matrix, Packer, Stack
 from .gguf_file import GgufSource, gguf_files
@@ -92,7 +93,7 @@ class _Taker:
         return name in self.source
 
     def empty(self, *shape: int) -> Tensor:
-        return torch.empty(shape, dtype=self.dtype, device=self.device)
+        return roomy(*shape, dtype=self.dtype, device=self.device)
 
     def take(self, name: str, *shape: int) -> Tensor:
         """The tensor on its device in its dtype. Shape and finiteness are checked."""

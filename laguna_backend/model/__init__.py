@@ -1,7 +1,9 @@
 """The network itself: a configuration, weights as plain tensors, and one forward pass.
 
     config                                      the shape, from any spelling of `config.json`; no torch
-    forward ─► attention  moe ─► linear         the forward pass, top to bottom; matrices as they lie in memory
+    parameters ─► linear                        the weights; matrices as they lie in memory, packed ones too
+    forward ─► attention  moe                   the forward pass, top to bottom, in torch
+      ├► few ─► kernels                         the same for one new token or a few, by our own kernels on a CPU
       ├► rope                                   positions
       └► cache                                  keys and values, full and sliding, in bf16 or FP8
     device                                      where it runs and in which number format

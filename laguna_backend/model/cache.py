@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from ..formats import e4m3
+from ..kernels import native
 from .config import LagunaConfig
+from .device import roomy
 
 Storage = Literal["float32", "bfloat16", "fp8"]
 
@@ -34,11 +36,15 @@ class Store:
     def empty(self, capacity: int) -> Tensor:
         # FP8 lies in uint8: index_copy_ and others know no e4m3, and MPS has no such type at all.
         kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "fp8": torch.uint8}
-        return torch.empty(self.heads, capacity, self.dim, dtype=kinds[self.storage], device=self.device)
+        return roomy(self.heads, capacity, self.dim, dtype=kinds[self.storage], device=self.device)
 
     def empty_scales(self, capacity: int) -> Tensor:
         per_token = self.storage == "fp8" and self.scale is None
         return torch.empty(self.heads, capacity if per_token else 0, 1, dtype=torch.float32, device=self.device)
+
+    def scales_address(self) -> int | None:
+        """Where the scales of tokens lie, None where there are none."""
+        return self.scales.data_ptr() if self.scales.shape[1] else None
 
     @property
     def capacity(self) -> int:
@@ -92,6 +98,7 @@ class KVCache:
         self.reached = 0  # layers that hold the chunk of a forward pass which has not gone through all of them
         place = torch.device(device)
         given = scales or {}
+        self.pasts: dict[int, native.Past] = {}
         self.stores = [
             tuple(Store(config.kv_heads, config.head_dim, storage, place, given.get((index, part))) for part in "kv")
             for index in range(len(config.layers))
@@ -108,23 +115,42 @@ class KVCache:
         cut. Raises ValueError when the chunk would pass the model's context, and when layers come out of order: after
         a forward pass that failed half-way some rings have lost what the next one needs.
         """
-        chunk = k.shape[2]
-        if layer != self.reached:
-            raise ValueError(f"layer {layer} came where layer {self.reached} was due: the cache is broken off")
-        if self.length + chunk > self.config.max_context:
-            raise ValueError(f"{self.length + chunk} tokens are more than the context of {self.config.max_context}")
-        window = self.config.layers[layer].window
-        add = self.extend_full if window is None else self.extend_ring
+        self.begin(layer, k.shape[2])
+        add = self.extend_full if self.config.layers[layer].window is None else self.extend_ring
         stores = self.stores[layer]
-        self.reached += 1
         return add(stores[0], k[0])[None], add(stores[1], v[0])[None]
 
+    def begin(self, layer: int, chunk: int) -> None:
+        """Make room in one layer for `chunk` tokens, which are about to be written. Raises as `extend` does."""
+        if layer != self.reached:
+            raise ValueError(f"layer {layer} came where layer {self.reached} was due: the cache is broken off")
+        end = self.length + chunk
+        if end > self.config.max_context:
+            raise ValueError(f"{end} tokens are more than the context of {self.config.max_context}")
+        self.reached += 1
+        for store in self.stores[layer]:
+            if self.config.layers[layer].window is None and end > store.capacity:
+                store.reserve(min(max(2 * store.capacity, end, 256), self.config.max_context), self.length)
+
+    def past(self, layer: int, chunk: int) -> native.Past:
+        """One layer as the kernels take it, who write `chunk` tokens into it and read it. Raises as `extend` does.
+
+        A token at position p lies in row p % capacity.
+        """
+        self.begin(layer, chunk)
+        k, v = self.stores[layer]
+        found = self.pasts.get(layer)
+        if found is None or found.k != k.rows.data_ptr():
+            found = self.pasts[layer] = native.Past(
+                k.rows.data_ptr(), v.rows.data_ptr(), k.scales_address(), v.scales_address(), k.scale or 1.0,
+                v.scale or 1.0, native.STORAGES[self.storage], k.heads, k.dim, k.capacity,
+                self.config.layers[layer].window or 0,
+            )  # fmt: skip
+        return found
+
     def extend_full(self, store: Store, x: Tensor) -> Tensor:
-        end = self.length + x.shape[1]
-        if end > store.capacity:
-            store.reserve(min(max(2 * store.capacity, end, 256), self.config.max_context), self.length)
         store.write(self.length, x)
-        return store.read(0, end, x.dtype)
+        return store.read(0, self.length + x.shape[1], x.dtype)
 
     def extend_ring(self, store: Store, x: Tensor) -> Tensor:
         size, chunk = store.capacity, x.shape[1]

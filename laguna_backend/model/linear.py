@@ -1,8 +1,9 @@
 """Matrices as they lie in memory, and their product with rows: plain, INT8 by row, INT4 by group (CPU).
 
-`linear` is F.linear of any of them. The packed ones go through torch's own kernels, which read the packed bytes and
-multiply in bfloat16; a prompt's many rows are worth widening an INT8 matrix a strip at a time, for oneDNN computes
-three times as fast as that kernel. A stack of matrices (a layer's experts) is one object; `stack[e]` is one of them.
+`linear` is F.linear of any of them. The packed ones are laid out for our own kernels (`kernels/cpp/matrix.h`): blocks
+of sixteen rows, a lane for each row. For few rows of input those read the packed bytes and round the input to INT8 too,
+a step for each 32 numbers; many rows, and a machine without kernels, take the matrix widened to bfloat16 a strip at a
+time, which is the plain twin. A stack of matrices (a layer's experts) is one object; `stack[e]` is one of them.
 """
 
 from __future__ import annotations
@@ -16,86 +17,142 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-kernels: Any = torch
-"""For torch's packed kernels, whose names begin with an underscore and which the tests therefore pin down."""
+from ..kernels import library, native
+from .device import roomy
+
+internal: Any = torch
+"""For torch's switch of oneDNN, whose name begins with an underscore."""
 
 Precision = Literal["bf16", "int8", "int4"]
 """How weights are held: as they come, or packed on loading."""
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 GROUPS = (32, 64, 128)
-LANES = 16  # what torch's INT8 kernel takes of a row at a time
-ROWS = 64  # what torch's INT4 kernel takes at a time
-MANY = 48  # rows of x from which on widening pays
+LANES = 16  # rows of a block
+PART = 32  # columns are filled up to whole parts: so many numbers of the input share a step
+FEW = 8  # rows of input up to which the kernels are faster than widening
 STRIP = 1024  # rows widened at a time: they stay in the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
 class Int8:
-    """codes [.., N, K'] int8 and scale [.., N] bfloat16: weight = codes * scale.
+    """codes [.., N' / 16, K' / 4, 16, 4] uint8 and scale [.., N'] float32: weight = (code - 128) * scale.
 
-    K' is K filled up to whole lanes: torch's kernel reads sixteen at a time, beyond the end if it must.
+    N' and K' are N and K filled up to whole blocks and parts.
     """
 
     codes: Tensor
     scale: Tensor
+    rows: int
     columns: int
 
     @property
     def shape(self) -> torch.Size:
-        return torch.Size((*self.codes.shape[:-1], self.columns))
+        return torch.Size((*self.codes.shape[:-4], self.rows, self.columns))
 
     def __getitem__(self, index: int) -> Int8:
-        return Int8(self.codes[index], self.scale[index], self.columns)
+        return Int8(self.codes[index], self.scale[index], self.rows, self.columns)
 
     def tensors(self) -> tuple[Tensor, ...]:
         return self.codes, self.scale
 
+    def native(self) -> native.Matrix:
+        """For the kernels; of a stack, the first matrix with the way to the next."""
+        columns = 4 * self.codes.shape[-3]
+        step, scale_step = self.codes.shape[-4] * LANES * columns, self.scale.shape[-1]
+        addresses = self.codes.data_ptr(), self.scale.data_ptr()
+        return native.Matrix(native.INT8, 0, self.rows, columns, *addresses, step, scale_step)
+
+    def widened(self, start: int, end: int) -> Tensor:
+        """Rows start to end [end - start, K] in float32; start is that of a block."""
+        blocks = self.codes[start // LANES : -(-end // LANES)]
+        rows = blocks.transpose(1, 2).reshape(-1, 4 * blocks.shape[1])[: end - start, : self.columns]
+        return (rows.float() - 128) * self.scale[start:end, None]
+
     def times(self, x: Tensor) -> Tensor:
-        """x [T, K] bfloat16 -> [T, N]."""
-        wide = filled(x, self.codes.shape[-1])
-        if x.shape[0] < MANY:
-            return kernels._weight_int8pack_mm(wide, self.codes, self.scale)
-        strips = [F.linear(wide, strip.to(x.dtype)) for strip in self.codes.split(STRIP)]
-        return torch.cat(strips, dim=-1).mul_(self.scale)
+        return times(x, self)
 
 
 @dataclass(frozen=True, slots=True)
 class Int4:
-    """Nibbles in the kernel's order [.., N', K'/2] uint8, scale and zero [.., K'/group, N', 2] bfloat16.
+    """packed [.., N' / 16, K' / group, 32 + 8 * group] uint8 and steps [.., N', 2] float32.
 
-    weight = (nibble - 8) * scale + zero. N' and K' are N and K filled up to whole blocks and groups.
+    Of each group of a block: 16 scale codes, 16 zero codes (signed), and the nibbles, for each eight columns 16 x 4
+    bytes, the first four columns in the low nibbles. weight = (nibble - 8) * scale code * steps[0] + zero code *
+    steps[1].
     """
 
     packed: Tensor
-    scales: Tensor
+    steps: Tensor
     rows: int
     columns: int
     group: int
 
     @property
     def shape(self) -> torch.Size:
-        return torch.Size((*self.packed.shape[:-2], self.rows, self.columns))
+        return torch.Size((*self.packed.shape[:-3], self.rows, self.columns))
 
     def __getitem__(self, index: int) -> Int4:
-        return Int4(self.packed[index], self.scales[index], self.rows, self.columns, self.group)
+        return Int4(self.packed[index], self.steps[index], self.rows, self.columns, self.group)
 
     def tensors(self) -> tuple[Tensor, ...]:
-        return self.packed, self.scales
+        return self.packed, self.steps
+
+    def native(self) -> native.Matrix:
+        """For the kernels; of a stack, the first matrix with the way to the next."""
+        blocks, groups, size = self.packed.shape[-3:]
+        addresses = self.packed.data_ptr(), self.steps.data_ptr()
+        step, scale_step = blocks * groups * size, 2 * self.steps.shape[-2]
+        return native.Matrix(native.INT4, self.group, self.rows, groups * self.group, *addresses, step, scale_step)
+
+    def widened(self, start: int, end: int) -> Tensor:
+        """Rows start to end [end - start, K] in float32; start is that of a block."""
+        blocks = self.packed[start // LANES : -(-end // LANES)]
+        many, groups = blocks.shape[:2]
+        scale = blocks[..., :LANES].float()
+        zero = blocks[..., LANES : 2 * LANES].view(torch.int8).float()
+        pairs = blocks[..., 2 * LANES :].view(many, groups, self.group // 8, LANES, 1, 4)
+        nibbles = torch.cat((pairs & 15, pairs >> 4), dim=-2).permute(0, 3, 1, 2, 4, 5)
+        nibbles = nibbles.reshape(many, LANES, groups, self.group).float()
+        steps = self.steps.view(-1, LANES, 2)[start // LANES : -(-end // LANES)]
+        scale = scale.transpose(1, 2) * steps[..., :1]  # [blocks, 16, groups]
+        zero = zero.transpose(1, 2) * steps[..., 1:]
+        wide = (nibbles - 8) * scale[..., None] + zero[..., None]
+        return wide.view(many * LANES, groups * self.group)[: end - start, : self.columns]
 
     def times(self, x: Tensor) -> Tensor:
-        """x [T, K] bfloat16 -> [T, N]."""
-        wide = filled(x, 2 * self.packed.shape[-1])
-        out = kernels._weight_int4pack_mm_for_cpu(wide, self.packed, self.group, self.scales)
-        return out[:, : self.rows] if out.shape[1] != self.rows else out
+        return times(x, self)
 
 
+Packed = Int8 | Int4
 Matrix = Tensor | Int8 | Int4
 
 
-def filled(x: Tensor, columns: int) -> Tensor:
-    """x with zeros to its right, contiguous: the kernels look at nothing but its address."""
-    return F.pad(x, (0, columns - x.shape[1])) if columns != x.shape[1] else x.contiguous()
+def times(x: Tensor, w: Packed) -> Tensor:
+    """x [T, K] -> [T, N], by the kernels where there are few rows and a library, else by the plain twin."""
+    kernels = library() if x.shape[0] <= FEW and x.dtype in native.TYPES else None
+    if kernels is None:
+        return times_plain(x, w)
+    x = x.contiguous()
+    out = x.new_empty(x.shape[0], w.rows)
+    matrix, threads = w.native(), torch.get_num_threads()
+    kernels.product(
+        native.address(matrix), x.data_ptr(), w.columns, x.shape[0], native.TYPES[x.dtype], None, 0.0, None,
+        out.data_ptr(), threads,
+    )  # fmt: skip
+    return out
+
+
+def times_plain(x: Tensor, w: Packed) -> Tensor:
+    """x [T, K] times what the packed matrix means, widened a strip at a time."""
+    starts = range(0, w.rows, STRIP)
+    strips = [F.linear(x, w.widened(start, min(start + STRIP, w.rows)).to(x.dtype)) for start in starts]
+    return torch.cat(strips, dim=-1)
+
+
+def native_matrix(w: Matrix) -> native.Matrix:
+    """Any matrix as the kernels take it. Whoever calls keeps the tensors."""
+    return native.plain(w) if isinstance(w, Tensor) else w.native()
 
 
 def linear(x: Tensor, w: Matrix) -> Tensor:
@@ -112,14 +169,14 @@ def one_row(device: torch.device) -> Generator[None, None, None]:
     """Where products are of one row: on a CPU without oneDNN, whose bfloat16 kernels read a matrix at half the speed of
     torch's own there (measured: 16 to 19 against 28 to 33 GB/s of 33). The switch is the process's; one thread uses
     torch here (`worker`)."""
-    if device.type != "cpu" or not kernels._C._get_mkldnn_enabled():
+    if device.type != "cpu" or not internal._C._get_mkldnn_enabled():
         yield
         return
-    kernels._C._set_mkldnn_enabled(False)
+    internal._C._set_mkldnn_enabled(False)
     try:
         yield
     finally:
-        kernels._C._set_mkldnn_enabled(True)
+        internal._C._set_mkldnn_enabled(True)
 
 
 def tensors_of(w: Matrix) -> tuple[Tensor, ...]:
@@ -132,28 +189,39 @@ def tensors_of(w: Matrix) -> tuple[Tensor, ...]:
 
 def to_int8(w: Tensor) -> tuple[Int8, Tensor]:
     """A matrix [N, K] packed, and what it means now, in float32. The largest of each row is 127 steps away from 0."""
+    rows, columns = w.shape
     wide = w.float()
-    scale = (wide.abs().amax(dim=1) / 127).clamp_min(1e-30).bfloat16()
-    step = scale.float()[:, None]
-    codes = (wide / step).round_().clamp_(-128, 127)
-    packed = F.pad(codes.to(torch.int8), (0, -w.shape[1] % LANES))
-    return Int8(packed, scale, w.shape[1]), codes.mul_(step)
+    scale = (wide.abs().amax(dim=1) / 127).clamp_min(1e-30)
+    codes = (wide / scale[:, None]).round_().clamp_(-127, 127)
+    filled = F.pad(codes + 128, (0, -columns % PART, 0, -rows % LANES), value=128).to(torch.uint8)
+    blocks = filled.view(len(filled) // LANES, LANES, -1, 4).transpose(1, 2).contiguous()
+    return Int8(blocks, F.pad(scale, (0, -rows % LANES)), rows, columns), codes.mul_(scale[:, None])
 
 
 def to_int4(w: Tensor, group: int) -> tuple[Int4, Tensor]:
-    """A matrix [N, K] packed, and what it means now, in float32. Each group has sixteen steps from its least number to
-    its largest; scale and zero are rounded to bfloat16 first, so that the nibbles make up for it."""
+    """A matrix [N, K] packed, and what it means now, in float32.
+
+    Each group has sixteen steps from its least number to its largest. Step and middle are rounded to eight bits of the
+    row's largest first, so that the nibbles make up for it.
+    """
     rows, columns = w.shape
-    wide = F.pad(w.float(), (0, -columns % group, 0, -rows % ROWS))
-    tiles = wide.view(wide.shape[0], -1, group)
-    low, high = tiles.aminmax(dim=-1, keepdim=True)
-    scale = ((high - low) / 15).clamp_min(1e-30).bfloat16().float()
-    zero = (low + 8 * scale).bfloat16().float()
+    wide = F.pad(w.float(), (0, -columns % group, 0, -rows % LANES))
+    tiles = wide.view(len(wide), -1, group)  # [N', groups, group]
+    low, high = tiles.aminmax(dim=-1)
+    scale = ((high - low) / 15).clamp_min(1e-30)
+    zero = low + 8 * scale
+    steps = torch.stack((scale.amax(dim=1) / 255, zero.abs().amax(dim=1).clamp_min(1e-30) / 127), dim=1)
+    scale_codes = (scale / steps[:, :1]).ceil_().clamp_(1, 255)
+    zero_codes = (zero / steps[:, 1:]).round_().clamp_(-127, 127)
+    scale, zero = (scale_codes * steps[:, :1])[..., None], (zero_codes * steps[:, 1:])[..., None]
     nibbles = ((tiles - zero) / scale).round_().add_(8).clamp_(0, 15)
-    packed = kernels._convert_weight_to_int4pack_for_cpu(nibbles.view_as(wide).int(), 1)
-    scales = torch.cat((scale, zero), dim=-1).transpose(0, 1).contiguous().bfloat16()
+    halves = nibbles.to(torch.uint8).view(-1, LANES, tiles.shape[1], group // 8, 2, 4)
+    pairs = (halves[..., 0, :] | (halves[..., 1, :] << 4)).permute(0, 2, 3, 1, 4)  # [blocks, groups, eights, 16, 4]
+    blocks = (codes.view(-1, LANES, tiles.shape[1]).transpose(1, 2) for codes in (scale_codes, zero_codes))
+    scales, zeros = (block.to(kind) for block, kind in zip(blocks, (torch.uint8, torch.int8), strict=True))
+    packed = torch.cat((scales, zeros.contiguous().view(torch.uint8), pairs.flatten(2)), dim=-1)
     means = nibbles.sub_(8).mul_(scale).add_(zero).view_as(wide)[:rows, :columns]
-    return Int4(packed, scales, rows, columns, group), means
+    return Int4(packed, steps, rows, columns, group), means
 
 
 class Packer:
@@ -193,7 +261,7 @@ class Stack:
     def add(self, matrix: Matrix) -> None:
         if self.first is None:
             self.first = matrix
-            self.parts = [part.new_empty((self.count, *part.shape)) for part in tensors_of(matrix)]
+            self.parts = [roomy(self.count, *p.shape, dtype=p.dtype, device=p.device) for p in tensors_of(matrix)]
         for whole, part in zip(self.parts, tensors_of(matrix), strict=True):
             whole[self.done] = part
         self.done += 1
@@ -201,7 +269,7 @@ class Stack:
     def whole(self) -> Matrix:
         first = self.first
         if isinstance(first, Int8):
-            return Int8(self.parts[0], self.parts[1], first.columns)
+            return Int8(self.parts[0], self.parts[1], first.rows, first.columns)
         if isinstance(first, Int4):
             return Int4(self.parts[0], self.parts[1], first.rows, first.columns, first.group)
         return self.parts[0]

@@ -35,8 +35,10 @@ def test_a_product_is_that_of_what_the_packed_matrix_means(rows: int, columns: i
     for packed, means in (to_int8(w), to_int4(w, group)):
         assert packed.shape == (rows, columns)
         expected = x.double() @ means.double().T
-        # bfloat16 keeps eight bits; the kernels add up in float32 and round what they have once or twice.
-        bound = 2**-7 * expected.abs() + 2**-8 * (x.double().abs() @ means.double().abs().T) / columns**0.5 + 1e-6
+        assert torch.allclose(packed.widened(0, rows), means, rtol=1e-5, atol=1e-6)
+        # bfloat16 keeps eight bits; few rows are rounded to 255 steps between their largest number and its negative.
+        bound = 2**-7 * expected.abs() + 2**-8 * (x.double().abs() @ means.double().abs().T) + 1e-6
+        bound += (many < 8) * x.double().abs().amax(1, keepdim=True) * means.double().abs().sum(1) / 250
         assert ((linear(x, packed).double() - expected).abs() <= bound).all()
 
 
@@ -46,19 +48,21 @@ def test_no_weight_moves_by_more_than_its_step(seed: int) -> None:
     w = matrix(70, 96, seed).float()
     _, means = to_int8(w)
     step = w.abs().amax(dim=1, keepdim=True) / 127
-    assert ((means - w).abs() <= 0.51 * step + 0.01 * w.abs()).all()  # the scale is rounded to eight bits
+    assert ((means - w).abs() <= 0.501 * step).all()
     for group in (32, 96):
         _, means = to_int4(w, group)
         tiles = w.view(70, -1, group)
         step = (tiles.amax(-1, keepdim=True) - tiles.amin(-1, keepdim=True)) / 15
-        assert ((means.view_as(tiles) - tiles).abs() <= 0.6 * step + 1e-6).all()
+        # step and middle are rounded to eight bits of the row's largest
+        largest = step.amax(dim=1, keepdim=True) + tiles.abs().amax(dim=(1, 2), keepdim=True) / 2
+        assert ((means.view_as(tiles) - tiles).abs() <= 0.5 * step + largest / 64).all()
 
 
 def test_what_can_be_told_exactly_is() -> None:
     whole = torch.arange(-127, 128).float().repeat(2, 1)
     assert torch.equal(to_int8(whole)[1], whole)
     nibbles = torch.arange(16).float().repeat(4, 2) - 8
-    assert torch.equal(to_int4(nibbles, 32)[1], nibbles)
+    assert torch.allclose(to_int4(nibbles, 32)[1], nibbles, atol=1e-6)
     for nothing in (to_int8(torch.zeros(3, 40))[1], to_int4(torch.zeros(3, 40), 32)[1]):
         assert not nothing.abs().gt(1e-25).any()
 

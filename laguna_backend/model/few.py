@@ -1,0 +1,140 @@
+"""A few rows through all layers by the kernels: four calls a layer, and nothing of torch between.
+
+The same function as `Laguna.through`, which is its plain twin. It runs where one sequence goes on by one token or a few
+on a CPU, without gradients; `Few.of` says whether a model can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..kernels import library, native
+from .cache import KVCache
+from .config import LagunaConfig, LayerConfig, Rope
+from .linear import FEW, LANES, Matrix, native_matrix
+from .parameters import Dense, Layer, Sparse, Together, Weights
+from .rope import Tables
+
+
+@dataclass(frozen=True)
+class Call:
+    """One layer as the kernels take it. The structs hold addresses: the weights must be kept."""
+
+    spec: LayerConfig
+    inputs: native.Matrix
+    out: native.Matrix
+    shape: native.Shape
+    mixture: native.Mixture
+    attention_norm: int
+    mlp_norm: int
+
+
+class Few:
+    """A model's layers as addresses, and the pass through them."""
+
+    def __init__(self, config: LagunaConfig, weights: Weights, kernels: native.Library) -> None:
+        self.config, self.weights, self.kernels = config, weights, kernels
+        self.type = native.TYPES[weights.embed.dtype]
+        self.calls = [call(config, spec, layer) for spec, layer in zip(config.layers, weights.layers, strict=True)]
+        self.head = native_matrix(weights.head)
+
+    @classmethod
+    def of(cls, config: LagunaConfig, weights: Weights) -> Few | None:
+        """Of weights that the kernels can run, on a machine that has the kernels; else None."""
+        if config.head_dim % LANES or not runs(weights):
+            return None
+        kernels = library()
+        return cls(config, weights, kernels) if kernels else None
+
+    def takes(self, tokens: Tensor) -> bool:
+        """Whether a pass of these tokens, with a cache, is for the kernels."""
+        return 0 < tokens.shape[1] <= FEW and not torch.is_grad_enabled()
+
+    def forward(self, tokens: Tensor, cache: KVCache, ropes: Mapping[Rope, Tables], last_only: bool) -> Tensor:
+        """Logits [1, T, V], or [1, 1, V], after tokens [1, T] that follow those of the cache."""
+        config, weights, eps = self.config, self.weights, self.config.norm_eps
+        count, start, threads = tokens.shape[1], cache.length, torch.get_num_threads()
+        product, attend, feed_forward, kind = (
+            self.kernels.product, self.kernels.attend, self.kernels.feed_forward, self.type,
+        )  # fmt: skip
+        h = F.embedding(tokens[0], weights.embed)  # [T, H]
+        between = torch.empty_like(h)
+        turns = {rope: tables.at(start, count, h.dtype) for rope, tables in ropes.items()}
+        widest = max(call.inputs.rows for call in self.calls)
+        inputs, mixed = h.new_empty(count * widest), h.new_empty(count * max(c.out.columns for c in self.calls))
+        at, then, read, found = h.data_ptr(), between.data_ptr(), inputs.data_ptr(), mixed.data_ptr()
+        hidden = config.hidden_size
+        for index, call in enumerate(self.calls):
+            past, shape = cache.past(index, count), call.shape
+            cos, sin = turns[call.spec.rope]
+            shape.cos, shape.sin = cos.data_ptr(), sin.data_ptr()
+            address = native.address
+            product(address(call.inputs), at, hidden, count, kind, call.attention_norm, eps, None, read, threads)
+            attend(address(past), address(shape), read, count, start, kind, found, threads)
+            width = call.spec.heads * config.head_dim
+            product(address(call.out), found, width, count, kind, None, 0.0, at, then, threads)
+            feed_forward(address(call.mixture), then, hidden, count, kind, call.mlp_norm, eps, at, threads)
+        cache.advance(count)
+        if last_only:
+            at += (count - 1) * hidden * h.element_size()
+            count = 1
+        logits = h.new_empty(1, count, config.vocab_size)
+        norm, out = weights.norm.data_ptr(), logits.data_ptr()
+        product(native.address(self.head), at, hidden, count, kind, norm, eps, None, out, threads)
+        return logits
+
+
+def call(config: LagunaConfig, spec: LayerConfig, layer: Layer) -> Call:
+    """One layer of weights that `runs`."""
+    mlp, none = layer.mlp, native.Matrix()
+    assert isinstance(layer.inputs, Together)
+    shape = native.Shape(
+        spec.heads, layer.inputs.sizes[-1], spec.rope.rotary_dim, layer.q_norm.data_ptr(), layer.k_norm.data_ptr(),
+        None, None, config.norm_eps,
+    )  # fmt: skip
+    if isinstance(mlp, Sparse):
+        mixture = native.Mixture(
+            native_matrix(mlp.router), mlp.bias.data_ptr(), native_matrix(mlp.gate_up), native_matrix(mlp.down),
+            native_matrix(mlp.shared_gate_up), native_matrix(mlp.shared_down), config.experts,
+            config.experts_per_token, int(config.router_score != "sigmoid"), config.router_softcap,
+            config.routed_scale,
+        )  # fmt: skip
+    else:
+        dense = native_matrix(mlp.gate_up), native_matrix(mlp.down)
+        mixture = native.Mixture(none, None, none, none, *dense, 0, 0, 0, 0.0, 1.0)
+    norms = layer.attention_norm.data_ptr(), layer.mlp_norm.data_ptr()
+    return Call(spec, native_matrix(layer.inputs.rows), native_matrix(layer.out), shape, mixture, *norms)
+
+
+def runs(weights: Weights) -> bool:
+    """Whether the kernels run such weights: on a CPU, in one type, contiguous, and packed where a block holds up."""
+    dtype = weights.embed.dtype
+    plain = [weights.embed, weights.norm]
+    matrices = [weights.head]
+    halves: list[Matrix] = []
+    for layer in weights.layers:
+        if not isinstance(layer.inputs, Together):
+            return False
+        plain += [layer.attention_norm, layer.q_norm, layer.k_norm, layer.mlp_norm]
+        matrices += [layer.inputs.rows, layer.out]
+        match layer.mlp:
+            case Dense(gate_up, down):
+                halves.append(gate_up)
+                matrices.append(down)
+            case Sparse(router, bias, gate_up, down, shared_gate_up, shared_down):
+                plain += [router, bias]
+                halves += [gate_up, shared_gate_up]
+                matrices += [down, shared_down]
+    plain += [matrix for matrix in (*matrices, *halves) if isinstance(matrix, Tensor)]
+    # up's rows begin where a block of gate's ends
+    packed = [matrix for matrix in halves if not isinstance(matrix, Tensor)]
+    return (
+        dtype in native.TYPES
+        and all(tensor.device.type == "cpu" and tensor.dtype == dtype and tensor.is_contiguous() for tensor in plain)
+        and all(matrix.rows // 2 % LANES == 0 for matrix in packed)
+    )
