@@ -10,12 +10,12 @@ from contextvars import ContextVar
 from typing import Any, cast
 
 import anyio
-from anyio.abc import TaskGroup
 
 from .errors import ConnectionClosed, ErrorCode, LocalProtocolError, RequestError
 from .handlers import Handler
 from .methods import Method
 from .peer import Called, Peer, RequestId
+from .tasks import Start
 
 Afterwards = Callable[[], Awaitable[None]]
 
@@ -23,6 +23,9 @@ log = logging.getLogger("acp")
 
 RUNNING_REQUESTS = 256
 """Requests of the peer that may run at a time; more are refused."""
+
+_NOTHING = object()
+"""What a handler returned that was cancelled."""
 
 _afterwards: ContextVar[deque[Afterwards] | None] = ContextVar("acp_afterwards", default=None)
 
@@ -36,19 +39,19 @@ class Answering:
         self._peer = peer
         self._answered = answered
         self._scopes: dict[RequestId, anyio.CancelScope] = {}
-        self._tasks: set[anyio.CancelScope] = set()
+        self._afterwards: set[anyio.CancelScope] = set()
         self._fewer = anyio.Event()
         self._ended = False
 
-    def start(self, event: Called, group: TaskGroup) -> None:
-        """Run the handler of a request in the group, or refuse it when there are too many."""
+    def start(self, event: Called, start: Start) -> None:
+        """Run the handler of a request, or refuse it when there are too many."""
         if len(self._scopes) >= RUNNING_REQUESTS:
             error = RequestError(ErrorCode.INTERNAL_ERROR, f"More than {RUNNING_REQUESTS} requests at a time")
             self._peer.fail(event.id, error)
             self._answered()
             return
         self._scopes[event.id] = anyio.CancelScope()
-        group.start_soon(self._serve, event, name=f"{self.name} {event.method.name}")
+        start(self._serve, event)
 
     def cancel(self, id: RequestId) -> None:
         """The peer asked for it. The handler may still give a result; if it does not, the answer is -32800."""
@@ -58,36 +61,34 @@ class Answering:
     @property
     def running(self) -> bool:
         """Whether a request runs, or what was to come after its answer."""
-        return bool(self._scopes or self._tasks)
+        return bool(self._scopes or self._afterwards)
 
     async def finished(self) -> None:
         """Wait until no request is running."""
-        while self._scopes or self._tasks:
-            self._fewer = anyio.Event()
+        while self.running:
+            if self._fewer.is_set():
+                self._fewer = anyio.Event()  # a new one, or others who wait for the old one would wait for ever
             await self._fewer.wait()
 
     def end(self) -> None:
         """Cancel every handler; nothing is answered any more."""
         self._ended = True
-        for scope in self._tasks:
+        for scope in (*self._scopes.values(), *self._afterwards):
             scope.cancel()
 
     async def _serve(self, event: Called) -> None:
         """Answer a request, and then do what was to come after."""
         callbacks: deque[Afterwards] = deque()
         _afterwards.set(callbacks)
-        with anyio.CancelScope() as whole:
-            self._tasks.add(whole)
-            try:
-                if await self._answer(event) and callbacks:
-                    await self._run_after(event.method, callbacks)
-            finally:
-                self._tasks.discard(whole)
-                self._fewer.set()
+        try:
+            if await self._answer(event) and callbacks:
+                await self._run_after(event.method, callbacks)
+        finally:
+            self._fewer.set()
 
     async def _answer(self, event: Called) -> bool:
         """Run the handler of a request and answer it, whatever happens. True if the answer is a result."""
-        outcome: Any = RequestError.cancelled()
+        outcome: Any = _NOTHING
         try:
             with self._scopes[event.id] as scope:
                 try:
@@ -96,11 +97,11 @@ class Answering:
                 except Exception as error:
                     failure = self.failure(event.method, error)
                     # Cleaning up may fail when a request is cancelled; it was cancelled all the same.
-                    outcome = RequestError.cancelled() if scope.cancel_called else failure
+                    outcome = _NOTHING if scope.cancel_called else failure
         finally:
             del self._scopes[event.id]
             if not self._ended:
-                outcome = self._settle(event, outcome)
+                outcome = self._settle(event, RequestError.cancelled() if outcome is _NOTHING else outcome)
         return not self._ended and not isinstance(outcome, RequestError)
 
     def _settle(self, event: Called, outcome: Any) -> Any:
@@ -117,11 +118,16 @@ class Answering:
         return outcome
 
     async def _run_after(self, method: Method[Any, Any], callbacks: deque[Afterwards]) -> None:
-        try:
-            while callbacks:
-                await callbacks.popleft()()
-        except Exception as error:
-            self.failure(method, error)
+        """In a scope of its own: the peer, which has its answer, cannot cancel this."""
+        with anyio.CancelScope() as scope:
+            self._afterwards.add(scope)
+            try:
+                while callbacks:
+                    await callbacks.popleft()()
+            except Exception as error:
+                self.failure(method, error)
+            finally:
+                self._afterwards.discard(scope)
 
     def failure(self, method: Method[Any, Any], error: Exception) -> RequestError:
         """The error that the peer sees of an exception. The only place where one becomes the other."""

@@ -27,7 +27,6 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import anyio
-from anyio.abc import TaskGroup
 
 from .answering import Afterwards, Answering, after_reply
 from .errors import ConnectionClosed, LocalProtocolError, RequestError
@@ -35,7 +34,7 @@ from .handlers import Handlers
 from .methods import Method
 from .peer import Called, CancelAsked, Event, Notified, Peer, Refused, Replied, RequestId
 from .pending import Pending
-from .tasks import task_group
+from .tasks import AnyEvent, Start, light_event, light_start, task_group
 from .transports import Oversize, Transport
 
 __all__ = ["Connection", "Handlers", "Pending", "Transport"]
@@ -84,19 +83,20 @@ class Connection:
     ) -> None:
         self.name = name
         self.reason: str | None = None
+        self.closed = False
         self._transport = transport
         self._peer = Peer(batch=batch)
         if otherwise is not None:
             self._peer.refuse_others(otherwise)
-        self._answering = Answering(name, self._peer, self._has_texts)
+        self._answering = Answering(name, self._peer, self._leave)
         self._any_call = calls is None
         self._waiters: dict[RequestId, Pending[Any]] = {}
         self._leaving: deque[bytes] = deque()
-        self._wake = anyio.Event()
-        self._sent = anyio.Event()
+        self._wake: AnyEvent = anyio.Event()
+        self._sent: AnyEvent = anyio.Event()
         self._ended = anyio.Event()
         self._exits = AsyncExitStack()
-        self._group: TaskGroup | None = None
+        self._start: Start
         self._reader: int | None = None
         self._io = (anyio.CancelScope(), anyio.CancelScope())
         self.open(handlers or Handlers(), calls or ())
@@ -124,20 +124,19 @@ class Connection:
     # Life ------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        self._group = await self._exits.enter_async_context(task_group())
-        self._group.start_soon(self._keep, self._read, self._io[0], name=f"{self.name} reader")
-        self._group.start_soon(self._keep, self._write, self._io[1], name=f"{self.name} writer")
+        group = await self._exits.enter_async_context(task_group())
+        group.start_soon(self._keep, self._read, self._io[0], name=f"{self.name} reader")
+        group.start_soon(self._keep, self._write, self._io[1], name=f"{self.name} writer")
+        self._start = light_start(group)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         await self.aclose()
+        with anyio.CancelScope(shield=True):
+            await self._answering.finished()
         return await self._exits.__aexit__(kind, error, trace)
-
-    @property
-    def closed(self) -> bool:
-        return self._ended.is_set()
 
     async def wait_closed(self) -> None:
         """Wait until either side, or a failure, has ended the conversation."""
@@ -170,6 +169,7 @@ class Connection:
         if self.closed:
             return
         self._fail_calls(reason)
+        self.closed = True
         self._ended.set()
         self._wake.set()
         self._sent.set()
@@ -195,7 +195,7 @@ class Connection:
         if self.reason is not None:
             raise ConnectionClosed(self.reason)
         id = self._peer.call(method, params)
-        self._has_texts()
+        self._leave()
         pending = self._waiters[id] = Pending[R](id, self._abandon)
         return pending
 
@@ -211,13 +211,13 @@ class Connection:
         """Nobody waits for the answer to `id` any more."""
         if self._waiters.pop(id, None) is not None:
             self._peer.cancel(id)
-            self._has_texts()
+            self._leave()
 
     async def notify(self, method: Method[P, None], params: P) -> None:
         """Tell the peer. Raises ConnectionClosed, LocalProtocolError."""
         await self._room(method)
         self._peer.notify(method, params)
-        self._has_texts()
+        self._wake.set()
 
     def after_reply(self, callback: Afterwards) -> None:
         """In a request's handler: await `callback` once the answer is on its way, so that what it says comes behind.
@@ -226,7 +226,14 @@ class Connection:
         """
         after_reply(callback)
 
-    def _has_texts(self) -> None:
+    def _leave(self) -> None:
+        """Send what was said, at once if that needs no waiting: somebody waits for it, or for its answer."""
+        if not self._leaving and not self.closed:
+            texts = self._peer.texts_to_send()
+            if self._transport.send_now(*texts):
+                self._sent.set()
+                return
+            self._leaving.extend(texts)
         self._wake.set()
 
     @property
@@ -245,7 +252,7 @@ class Connection:
 
     async def _next_sent(self) -> None:
         if self._sent.is_set():
-            self._sent = anyio.Event()
+            self._sent = light_event()
         await self._sent.wait()
 
     def _in_notification(self) -> bool:
@@ -271,7 +278,7 @@ class Connection:
         try:
             while not self.closed:
                 await self._wake.wait()
-                self._wake = anyio.Event()
+                self._wake = light_event()
                 self._leaving.extend(self._peer.texts_to_send())
                 while self._leaving:
                     together = _first(self._leaving, AT_ONCE)
@@ -292,7 +299,11 @@ class Connection:
         error: Exception | None = None
         try:
             while not self.closed:
-                await self._take(await self._transport.receive())
+                for event in self._understand(await self._transport.receive()):
+                    if type(event) is Notified:
+                        await self._tell(event)
+                    else:
+                        self._handle(event)
         except anyio.EndOfStream:
             pass
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as failure:
@@ -306,17 +317,13 @@ class Connection:
                 await self._next_sent()
         self._end(self.reason or why)
 
-    async def _take(self, text: bytes | Oversize) -> None:
-        """Act on what one text means. Waits for nothing but the handlers of notifications."""
+    def _understand(self, text: bytes | Oversize) -> list[Event]:
+        """What one text means; the end for a peer that makes us answer and does not read."""
         peer = self._peer
-        events = peer.receive(text) if type(text) is bytes else [peer.refuse_text(str(text))]
-        for event in events:
-            if type(event) is Notified:
-                await self._tell(event)
-            else:
-                self._handle(event)
         if peer.pending_bytes and (self._unsent > MOST_TEXTS or peer.pending_bytes > MOST_BYTES):
             self._end("the peer does not read what we answer")
+            return []
+        return peer.receive(text) if type(text) is bytes else [peer.refuse_text(str(text))]
 
     def _why(self, what: str, error: Exception | None) -> str:
         detail = f": {error}" if error and str(error) else ""
@@ -327,8 +334,7 @@ class Connection:
         """Act on an event without waiting."""
         match event:
             case Called():
-                assert self._group is not None
-                self._answering.start(event, self._group)
+                self._answering.start(event, self._start)
             case Replied(id, outcome):
                 waiter = self._waiters.pop(id, None)
                 if waiter is not None:
@@ -337,7 +343,7 @@ class Connection:
                 self._answering.cancel(id)
             case Refused(error, id):
                 log.info("%s: refused%s: %s", self.name, f" {id!r}" if id is not None else "", error)
-                self._has_texts()
+                self._leave()
             case Notified():
                 raise AssertionError("notifications are handled where they are read")
 

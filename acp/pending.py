@@ -9,8 +9,10 @@ import anyio
 
 from .errors import ConnectionClosed, RequestError
 from .peer import RequestId
+from .tasks import AnyEvent, light_event
 
 R = TypeVar("R")
+_NONE_YET = object()
 
 
 class Pending(Generic[R]):
@@ -19,18 +21,21 @@ class Pending(Generic[R]):
     def __init__(self, id: RequestId, abandon: Callable[[RequestId], None]) -> None:
         self.id = id
         self._abandon = abandon
-        self._event = anyio.Event()
-        self._outcome: Any = None
+        self._event: AnyEvent | None = None
+        self._outcome: Any = _NONE_YET
 
     def settle(self, outcome: Any) -> None:
         """The answer is here: a result, or the error to raise."""
         self._outcome = outcome
-        self._event.set()
+        if self._event is not None:
+            self._event.set()
 
     async def answer(self) -> R:
         """Wait for it. Raises RequestError, ConnectionClosed. Cancelled, it tells the peer so."""
         try:
-            await self._event.wait()
+            if self._outcome is _NONE_YET:
+                self._event = self._event or light_event()
+                await self._event.wait()
         except anyio.get_cancelled_exc_class():
             self._abandon(self.id)
             raise

@@ -1,12 +1,28 @@
-"""A task group whose users see exceptions as they were raised."""
+"""Task groups whose users see exceptions as they were raised, and tasks and events that cost little."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
+
+
+class AnyEvent(Protocol):
+    """What `anyio.Event` and `asyncio.Event` have in common."""
+
+    def set(self) -> object: ...
+
+    def is_set(self) -> bool: ...
+
+    async def wait(self) -> object: ...
+
+
+Start = Callable[..., object]
+"""Starts `work(*args)` as a task: `start(work, *args)`."""
 
 
 @asynccontextmanager
@@ -33,3 +49,32 @@ async def task_group(*, cancel_at_end: bool = False) -> AsyncGenerator[TaskGroup
         if len(wrapped.exceptions) == 1:
             raise wrapped.exceptions[0] from None
         raise
+
+
+def light_start(group: TaskGroup) -> Start:
+    """A way to start tasks that catch their own exceptions, and that their owner cancels and waits for by itself.
+
+    A task group's bookkeeping is a quarter of the time in which a request is answered. On asyncio these are bare tasks,
+    in which anyio's scopes work as in any other; on trio there are none, and they are the group's.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return group.start_soon
+    running: set[asyncio.Task[None]] = set()  # the loop itself holds its tasks weakly
+
+    def start(work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+        task = loop.create_task(work(*args))
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    return start
+
+
+def light_event() -> AnyEvent:
+    """An event, made where an event loop runs: on asyncio its own, which costs a tenth of anyio's."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return anyio.Event()
+    return asyncio.Event()

@@ -16,6 +16,10 @@ class Transport(Protocol):
         """Send texts, in order; waits while the other side does not read. Raises anyio.BrokenResourceError."""
         ...
 
+    def send_now(self, *texts: bytes) -> bool:
+        """Send texts if that needs no waiting. False if not, and then nothing was sent; `send` says why."""
+        ...
+
     async def receive(self) -> bytes | Oversize:
         """The next text, or how long one was that was too long to take. Raises anyio.EndOfStream at the end."""
         ...

@@ -13,6 +13,7 @@ import anyio
 from anyio.abc import Process
 
 from ..tasks import task_group
+from .descriptors import DescriptorTransport
 from .lines import LONGEST_LINE, LineBuffer, Oversize
 
 log = logging.getLogger("acp")
@@ -28,27 +29,20 @@ LAST_WORDS = 0.5
 class ChildTransport:
     """Lines to and from a running child. Made by `spawn_agent`."""
 
-    def __init__(self, process: Process, *, limit: int = LONGEST_LINE, patience: float = PATIENCE) -> None:
+    def __init__(self, process: Process, wire: DescriptorTransport, *, patience: float = PATIENCE) -> None:
         self.process = process
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._wire = wire
         self._patience = patience
-        self._lines = LineBuffer(limit)
-        self._waiting: deque[bytes | Oversize] = deque()
-        self._ended = self._closed = False
+        self._closed = False
         self._drained = anyio.Event()
 
     async def receive(self) -> bytes | Oversize:
-        while not self._waiting:
-            if self._ended or self.process.stdout is None:
-                raise anyio.EndOfStream
-            try:
-                self._waiting.extend(self._lines.feed(await self.process.stdout.receive()))
-            except (anyio.EndOfStream, anyio.BrokenResourceError):
-                self._ended = True
-                self._waiting.extend(self._lines.finish())
-                if not self._waiting:
-                    await self._settle()
-        return self._waiting.popleft()
+        try:
+            return await self._wire.receive()
+        except anyio.EndOfStream:
+            await self._settle()
+            raise
 
     async def _settle(self) -> None:
         """A child whose stdout ended is about to end; a moment lets its last words and exit status arrive."""
@@ -57,9 +51,14 @@ class ChildTransport:
             await self._drained.wait()
 
     async def send(self, *texts: bytes) -> None:
-        if self.process.stdin is None:
-            raise anyio.ClosedResourceError
-        await self.process.stdin.send(b"\n".join([*texts, b""]))
+        await self._wire.send(*texts)
+
+    def send_now(self, *texts: bytes) -> bool:
+        return self._wire.send_now(*texts)
+
+    def end_input(self) -> None:
+        """Close the child's stdin. It may still say something."""
+        self._wire.close_write()
 
     async def drain_stderr(self) -> None:
         """Keep reading the child's stderr, so that it never blocks on a full pipe."""
@@ -89,9 +88,7 @@ class ChildTransport:
             return
         self._closed = True
         with anyio.CancelScope(shield=True):
-            if self.process.stdin is not None:
-                with anyio.move_on_after(self._patience), suppress(OSError, anyio.BrokenResourceError):
-                    await self.process.stdin.aclose()
+            self.end_input()
             for step in (None, signal.SIGTERM, signal.SIGKILL):
                 if step is not None:
                     self._signal(step)
@@ -126,10 +123,8 @@ async def spawn_agent(
     The child leads a process group of its own; leaving the block ends that whole group.
     """
     _check_directory(argv[0], cwd)
-    process = await anyio.open_process(
-        list(argv), cwd=cwd, env=dict(env) if env is not None else None, start_new_session=True
-    )
-    transport = ChildTransport(process, limit=limit, patience=patience)
+    process, wire = await _start(argv, cwd, dict(env) if env is not None else None, limit)
+    transport = ChildTransport(process, wire, patience=patience)
     async with task_group(cancel_at_end=True) as group:
         group.start_soon(transport.drain_stderr)
         try:
@@ -137,7 +132,31 @@ async def spawn_agent(
         finally:
             with anyio.CancelScope(shield=True):
                 await transport.aclose()
+                await wire.aclose()
                 await process.aclose()
+
+
+async def _start(
+    argv: Sequence[str], cwd: str | os.PathLike[str] | None, env: dict[str, str] | None, limit: int
+) -> tuple[Process, DescriptorTransport]:
+    """The child, and our ends of the pipes to it: ours alone, so they need not block."""
+    stdin, to_child = os.pipe()
+    from_child, stdout = os.pipe()
+    try:
+        process = await anyio.open_process(
+            list(argv), stdin=stdin, stdout=stdout, cwd=cwd, env=env, start_new_session=True
+        )
+    except BaseException:
+        os.close(to_child)
+        os.close(from_child)
+        raise
+    finally:
+        os.close(stdin)
+        os.close(stdout)
+    if hasattr(os, "set_blocking"):
+        os.set_blocking(to_child, False)
+        os.set_blocking(from_child, False)
+    return process, DescriptorTransport(from_child, to_child, limit=limit)
 
 
 def _check_directory(command: str, cwd: str | os.PathLike[str] | None) -> None:

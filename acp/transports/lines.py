@@ -32,15 +32,18 @@ class LineBuffer:
 
     def feed(self, data: bytes) -> list[bytes | Oversize]:
         """The lines that `data` completes."""
-        *ends, rest = data.split(b"\n")
-        lines = [line for end in ends if (line := self._complete(end)) is not None]
-        self._hold(rest)
-        return lines
+        ends = data.split(b"\n")
+        rest = ends.pop()
+        # Nearly every line comes whole: nothing of it was held before, and it is within the limit.
+        lines = [self._complete(end) if self._size or len(end) > self.limit else end for end in ends]
+        if rest:
+            self._hold(rest)
+        return [line for line in map(_trimmed, lines) if line]
 
     def finish(self) -> list[bytes | Oversize]:
         """The stream ended: a last line without its newline."""
-        line = self._complete(b"")
-        return [] if line is None else [line]
+        line = _trimmed(self._complete(b""))
+        return [line] if line else []
 
     def _hold(self, part: bytes) -> None:
         self._size += len(part)
@@ -49,11 +52,15 @@ class LineBuffer:
         else:
             self._parts.clear()
 
-    def _complete(self, end: bytes) -> bytes | Oversize | None:
+    def _complete(self, end: bytes) -> bytes | Oversize:
         self._hold(end)
         size, line = self._size, b"".join(self._parts)
         self._parts, self._size = [], 0
-        if size > self.limit:
-            return Oversize(size, self.limit)
-        line = line.rstrip(b"\r")
-        return line if line.strip() else None
+        return line if size <= self.limit else Oversize(size, self.limit)
+
+
+def _trimmed(line: bytes | Oversize) -> bytes | Oversize | None:
+    """A line without its carriage return; None for a blank one."""
+    if type(line) is bytes:
+        return line.rstrip(b"\r") if line.strip() else None
+    return line

@@ -18,6 +18,9 @@ class MemoryTransport:
         for text in texts:
             await self._send.send(text)
 
+    def send_now(self, *texts: bytes) -> bool:
+        return False
+
     async def receive(self) -> bytes | Oversize:
         return await self._receive.receive()
 

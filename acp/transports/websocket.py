@@ -118,6 +118,9 @@ class WebSocketTransport:
                 raise anyio.BrokenResourceError(self.epitaph()) from None
             await self._write()
 
+    def send_now(self, *texts: bytes) -> bool:
+        return False
+
     def epitaph(self) -> str:
         if self._why:
             return self._why

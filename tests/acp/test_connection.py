@@ -296,7 +296,7 @@ async def test_a_message_over_the_limit_is_answered_and_the_connection_lives() -
 
         def __init__(self) -> None:
             self.first = True
-            self.send, self.aclose, self.epitaph = ours.send, ours.aclose, ours.epitaph
+            self.send, self.send_now, self.aclose, self.epitaph = ours.send, ours.send_now, ours.aclose, ours.epitaph
 
         async def receive(self) -> bytes | Oversize:
             if self.first:

@@ -255,7 +255,7 @@ async def test_what_was_asked_before_the_end_is_answered_and_what_hangs_is_cance
     class HalfClosed:
         """A transport whose peer has ended its half and still reads the other."""
 
-        send, receive, epitaph = back.send, ours.receive, ours.epitaph
+        send, send_now, receive, epitaph = back.send, back.send_now, ours.receive, ours.epitaph
 
         async def aclose(self) -> None:
             await ours.aclose()
@@ -309,7 +309,7 @@ async def test_a_transport_that_fails_ends_the_conversation_and_not_the_program(
     ours, theirs = memory_pair()
 
     class Broken:
-        send, aclose, epitaph = ours.send, ours.aclose, ours.epitaph
+        send, send_now, aclose, epitaph = ours.send, ours.send_now, ours.aclose, ours.epitaph
 
         async def receive(self) -> bytes:
             await anyio.lowlevel.checkpoint()

@@ -13,8 +13,8 @@ from typing import Any
 import anyio
 import pytest
 
+from acp.transports.descriptors import DescriptorTransport
 from acp.transports.lines import Oversize
-from acp.transports.stdio import DescriptorTransport
 
 PEER = [sys.executable, str(Path(__file__).with_name("stdio_peer.py"))]
 

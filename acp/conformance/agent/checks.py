@@ -52,9 +52,7 @@ async def distinct(talk: Conversation) -> None:
 
 
 async def ends(talk: Conversation) -> None:
-    stdin = talk.transport.process.stdin
-    if stdin is not None:
-        await stdin.aclose()
+    talk.transport.end_input()
     with anyio.move_on_after(talk.patience):
         await talk.transport.process.wait()
         return

@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--linger", type=float, default=1.0, help="seconds that a client is heard after its turn")
     parser.add_argument("--cwd", metavar="DIR", help="where to start the client (default: a new directory each time)")
     parser.add_argument("--env", metavar="NAME=VALUE", action="append", default=[])
-    parser.add_argument("--says", metavar="TEXT", help="what is written to the client's stdin, which is left open then")
+    parser.add_argument("--says", metavar="TEXT", help="a line for the client's stdin, which is left open then")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="clients that run at once")
     parser.add_argument("--turn", type=int, default=1, metavar="N", help="the checks are about the client's Nth prompt")
     parser.add_argument("--no-interrupt", action="store_true", help="it cancels by itself, without SIGINT")

@@ -218,12 +218,11 @@ async def start_client(
     """Start a client in a directory; `says` goes to its stdin, which else is closed. Raises OSError."""
     filled = with_agent(argv, stage.command, cwd)
     async with spawn_agent(filled, cwd=cwd, env={**os.environ, **env}, patience=0.3) as process:
-        if process.process.stdin is not None:
-            with suppress(anyio.BrokenResourceError):
-                if says is None:
-                    await process.process.stdin.aclose()
-                else:
-                    await process.process.stdin.send(says.encode())
+        if says is None:
+            process.end_input()
+        else:
+            with suppress(OSError):
+                await process.send(says.removesuffix("\n").encode())
         async with task_group(cancel_at_end=True) as group:
             group.start_soon(_drain, process)
             yield Player(process, stage)
