@@ -16,7 +16,7 @@ from acp.signals import stop_on_signal
 from acp.transports.stdio import stdio_transport
 
 from .agent import Agent, serve
-from .command import add_agent_options, add_log_options, agent_of, begin_log, close_model
+from .command import add_agent_options, add_log_options, agent_of, begin_log, close_agent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ async def _run(agent: Agent) -> None:
         async with stdio_transport() as transport:
             await serve(agent, transport)
         group.cancel_scope.cancel()
-    await close_model(agent)
+    await close_agent(agent)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import get_args
 
 import anyio
+import anyio.to_thread
 
 from .agent import Agent
 from .backends import NAMES, NamedBackend
 from .parts import Unstable
 from .permissions import POLICIES
-from .storage.journal import FileStore, default_directory
-from .storage.memory import MemoryStore
+from .storage.opening import FORMS, open_store
+from .storage.tables import LEASE
 
 CLOSING = 5.0
-"""Seconds the model gets to stop when the agent ends."""
+"""Seconds that the model, and then the store, get to stop when the agent ends."""
 
 
 def add_agent_options(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +46,18 @@ def add_agent_options(parser: argparse.ArgumentParser) -> None:
         "--allow", choices=POLICIES, default="ask", help="what goes without asking (default: %(default)s)"
     )
     parser.add_argument(
-        "--sessions", metavar="DIR", help="where sessions are kept; none: nowhere (default: the user's state directory)"
+        "--sessions",
+        "--store",
+        metavar="STORE",
+        help=f"where sessions are kept: {FORMS} (default: the user's state directory)",
+    )
+    parser.add_argument(
+        "--lease",
+        type=_lease,
+        default=LEASE,
+        metavar="S",
+        help="of a database that several processes share: seconds until the sessions of one that died go to another"
+        " (default: %(default)g)",
     )
     parser.add_argument(
         "--unstable",
@@ -66,7 +78,10 @@ def agent_of(options: argparse.Namespace) -> Agent:
     chosen = _backend_options(options.backend_option)
     model = NamedBackend(options.backend, options.model, device=options.device, options=chosen)
     name = Path(options.model).name if options.model else options.backend
-    store = MemoryStore() if options.sessions == "none" else FileStore(options.sessions or default_directory())
+    try:
+        store = open_store(options.sessions, lease=options.lease)
+    except ValueError as error:
+        raise ValueError(f"--sessions: {error}") from error
     return Agent(model, model_name=name, policy=options.allow, store=store, unstable=options.unstable)
 
 
@@ -92,6 +107,20 @@ def begin_log(options: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, handlers=[handler])
 
 
-async def close_model(agent: Agent) -> None:
-    with anyio.move_on_after(CLOSING, shield=True):
-        await agent.model.aclose()
+def _lease(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"not a number of seconds from 1 to 3600: {text}")
+    return seconds
+
+
+async def close_agent(agent: Agent) -> None:
+    """Stop the model, and let go of what the store holds."""
+    with anyio.CancelScope(shield=True):
+        with anyio.move_on_after(CLOSING):
+            await agent.model.aclose()
+        with anyio.move_on_after(CLOSING):
+            await anyio.to_thread.run_sync(agent.store.close, abandon_on_cancel=True)

@@ -31,6 +31,7 @@ FOREIGN = {
     "numpy": ("laguna_backend/",),
     "httpx2": ("acp_server/openai/exchange.py",),
     "pathspec": ("acp_server/",),
+    "psycopg": ("acp_server/storage/postgres.py",),
     "jsonschema": ("acp/conformance/",),
     "pydantic": ("acp/", "acp_server/", "acp_client/"),
     "pydantic_core": ("acp/",),

@@ -21,7 +21,7 @@ import anyio
 from acp.transports.websocket import WebSocketTransport
 
 from ..agent import Agent, serve
-from ..command import add_agent_options, add_log_options, agent_of, begin_log, close_model
+from ..command import add_agent_options, add_log_options, agent_of, begin_log, close_agent
 from ..shelter import GRACE, Shelter
 from .gate import Visitor
 from .serving import add_server_options, positive, run_server, server_of
@@ -84,7 +84,7 @@ async def _run(agent: Agent, talk: AgentTalk, server: WebSocketServer, options: 
         async with talk.sheltering(options.grace):
             return await run_server(server, options, "acp serve")
     finally:
-        await close_model(agent)
+        await close_agent(agent)
 
 
 if __name__ == "__main__":

@@ -12,19 +12,18 @@ The processes of one machine may share a directory, but none can ask another for
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO
 
-from acp.json_text import dumps, loads
+from acp.json_text import dumps
 
-from .store import ID, Card, Entry, Log, Query, SessionBusy, SessionUnknown, StoreTooNew
+from .record import card_of, card_text, entries_of_texts
+from .store import ID, Card, Entry, Log, Query, SessionBusy, SessionUnknown, StoreTooNew, checked
 
 try:
     import fcntl
@@ -59,6 +58,7 @@ class FileStore:
             raise StoreTooNew(f"{directory} is of format {found}; this release knows formats up to {FORMAT}")
 
     def create(self, card: Card, entries: Sequence[Entry] = ()) -> Log:
+        checked(card.id)
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._format.exists():
             _put(self._format, b"%d\n" % FORMAT)
@@ -82,8 +82,7 @@ class FileStore:
             lines = self._log(id).read_bytes().split(b"\n")[:-1]  # what follows the last newline is torn
         except FileNotFoundError:
             raise SessionUnknown(id) from None
-        entries = [entry for number, line in enumerate(lines, 1) if (entry := _entry(id, number, line)) is not None]
-        return _read_card(self._card(id)), entries
+        return _read_card(self._card(id)), entries_of_texts(id, lines)
 
     def card(self, id: str) -> Card:
         self._known(id)
@@ -199,23 +198,11 @@ class _FileLog:
             os.ftruncate(self._file.fileno(), data.rfind(b"\n") + 1)
 
 
-def _entry(id: str, number: int, line: bytes) -> Entry | None:
-    try:
-        entry = loads(line)
-    except (ValueError, RecursionError):
-        entry = None
-    if isinstance(entry, dict):
-        return cast("Entry", entry)
-    log.warning("line %d of session %s is damaged and is left out", number, id)
-    return None
-
-
 def _read_card(path: Path) -> Card:
     """The card in a file. Raises SessionUnknown where there is none, or none that can be read."""
     try:
-        raw: Any = json.loads(path.read_bytes())
-        return Card(**(raw | {"id": path.stem, "directories": tuple(raw.get("directories", ()))}))
-    except (ValueError, TypeError, AttributeError, FileNotFoundError) as error:
+        return card_of(path.stem, path.read_bytes())
+    except (ValueError, FileNotFoundError) as error:
         raise SessionUnknown(path.stem) from error
 
 
@@ -231,7 +218,7 @@ def _read_format(path: Path) -> int:
 
 def _write_card(path: Path, card: Card) -> None:
     """Put the card in its file, whole or not at all."""
-    _put(path, dumps({**asdict(card), "directories": list(card.directories)}) + b"\n")
+    _put(path, card_text(card) + b"\n")
 
 
 def _put(path: Path, data: bytes) -> None:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 
 from .history import joined
-from .store import Card, Entry, Log, Query, SessionBusy, SessionUnknown
+from .store import Card, Entry, Log, Query, SessionBusy, SessionUnknown, checked
 
 
 class MemoryStore:
@@ -18,7 +18,7 @@ class MemoryStore:
         self._held: set[str] = set()
 
     def create(self, card: Card, entries: Sequence[Entry] = ()) -> Log:
-        self._cards[card.id] = card
+        self._cards[checked(card.id)] = card
         self._logs[card.id] = [*entries]
         return self._hold(card.id)
 

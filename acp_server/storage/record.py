@@ -1,4 +1,4 @@
-"""Updates and messages as JSON, for a journal: `to_json` and `from_json` are inverse.
+"""Updates, messages and cards as JSON, for a journal: `to_json` and `from_json` are inverse.
 
 A value is an object whose `=` is the name of its class; fields at their default are left out, and UNSET is never
 written. What a value holds of the wire (`raw`, `extra`, `_meta`, a tool's input) stays as it is.
@@ -7,14 +7,19 @@ written. What a value holds of the wire (`raw`, `extra`, `_meta`, a tool's input
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass
 from typing import Any, Final, cast
 
 from acp import updates
+from acp.json_text import dumps, loads
 from acp.updates import UNSET, Json
 
 from .. import model
+from .store import Card, Entry
+
+log = logging.getLogger(__name__)
 
 CLASS: Final = "="
 _PLAIN: Final = {"raw", "extra", "meta", "raw_input", "raw_output", "arguments", "group"}
@@ -78,3 +83,35 @@ def _default(field: Field[Any]) -> Any:
 
 def _as_dict(item: Any) -> Json:
     return dict(cast("Mapping[str, Json]", item)) if isinstance(item, Mapping) else item
+
+
+# Whole texts ---------------------------------------------------------------------------------------------------
+
+
+def card_text(card: Card) -> bytes:
+    """A card as one line of JSON."""
+    return dumps({**asdict(card), "directories": list(card.directories)})
+
+
+def card_of(id: str, text: bytes | str) -> Card:
+    """The card again. Raises ValueError."""
+    raw = loads(text)
+    try:
+        return Card(**(raw | {"id": id, "directories": tuple(raw.get("directories", ()))}))
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"the card of session {id} cannot be read: {error}") from error
+
+
+def entries_of_texts(id: str, texts: Iterable[bytes | str]) -> list[Entry]:
+    """The entries of a session's log. One that is damaged is left out, with a word to whoever reads the agent's log."""
+    found: list[Entry] = []
+    for number, text in enumerate(texts, 1):
+        try:
+            entry = loads(text)
+        except (ValueError, RecursionError):
+            entry = None
+        if isinstance(entry, dict):
+            found.append(cast("Entry", entry))
+        else:
+            log.warning("entry %d of session %s is damaged and is left out", number, id)
+    return found

@@ -130,7 +130,7 @@ class Store(Protocol):
     """
 
     def create(self, card: Card, entries: Sequence[Entry] = ()) -> Log:
-        """Begin a session, with a history if one is given."""
+        """Begin a session, with a history if one is given. Raises ValueError for an id that cannot be one."""
         ...
 
     def open(self, id: str) -> tuple[Card, list[Entry], Log]:
@@ -167,6 +167,13 @@ class Store(Protocol):
     def close(self) -> None:
         """Let go of everything. Idempotent."""
         ...
+
+
+def checked(id: str) -> str:
+    """An id that a session can have. Raises ValueError."""
+    if not ID.fullmatch(id):
+        raise ValueError(f"no session can be called {id!r}")
+    return id
 
 
 def now() -> str:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from stores import KINDS, Place, place_fixture
 
-from acp_server.storage.journal import FileStore
-from acp_server.storage.memory import MemoryStore
 from acp_server.storage.owned_store import OwnedStore
 from acp_server.storage.store import Card, SessionBusy, SessionUnknown, Store
 
+place = pytest.fixture(params=KINDS)(place_fixture)
 
-@pytest.fixture(params=["memory", "files"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return MemoryStore() if request.param == "memory" else FileStore(tmp_path)
+
+@pytest.fixture
+def store(place: Place) -> Store:
+    return place.open()
 
 
 def test_a_session_is_there_for_its_owner_alone(store: Store) -> None:
