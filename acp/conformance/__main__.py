@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "agent": (".agent.command", "judge an agent: a client is played to it"),
     "client": (".client.command", "judge a client: an agent is played to it"),
+    "proxy": (".proxy.command", "judge a proxy: a conductor is played to it"),
+    "coverage": (".coverage", "say which requirements are judged by which checks"),
     "explore": (".exploring.explore", "look for the shortest conversation that an agent does not bear"),
     "fuzz": (".exploring.fuzz", "throw mutated lines at an agent"),
     "replay": (".replay", "hold one scripted conversation, and show it"),

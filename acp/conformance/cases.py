@@ -16,9 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .asking import CheckFailed
 from .patterns import Variables, fill, mismatch
 from .requirements import SPEC
+from .side import CheckFailed
 from .walking import key
 
 Json = Any

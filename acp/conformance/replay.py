@@ -18,46 +18,47 @@ import anyio
 
 from ..command_line import split_command
 from .agent.conversation import Conversation
-from .agent.run import Settings, converse
+from .agent.reach import reach_of
+from .agent.run import converse
+from .agent.settings import AgentSettings
 from .agent.watch import WATCHED
 from .cases import Case, read_case
 from .client.checks import ClientCheck
-from .client.run import ClientSettings, run_check
+from .client.run import reach_of as client_of
+from .client.run import run_check
+from .client.settings import ClientSettings
 from .report import shown
-from .verdicts import Faults, Transcript
+from .verdicts import BINDING, Sightings, Transcript
 
 
 async def play(case: Case, argv: Sequence[str], version: int, timeout: float) -> tuple[str, Transcript]:
     """What an agent does wrong in a case, or nothing; and all that was said. Takes at most thrice the timeout."""
-    verdict, words, talk = await converse(
-        argv, Settings(version=version, timeout=timeout), functools.partial(_play, case)
-    )
+    settings = AgentSettings(version=version, timeout=timeout)
+    verdict, words, talk = await converse(reach_of(argv), settings, functools.partial(_play, case))
     if talk is not None and verdict == "pass":
-        words = next((fault for id, fault in talk.watch.faults if WATCHED[id][0] == "mandatory"), "")
+        binding = {check.id for check in WATCHED if check.tier in BINDING}
+        words = next((fault for id, fault in talk.watch.faults if id in binding), "")
     return words, tuple(talk.transcript) if talk else ()
 
 
-async def _play(case: Case, talk: Conversation) -> tuple[str, str]:
-    try:
-        if case.open != "nothing":
-            await talk.initialize()
-        if case.open == "session":
-            await talk.session()
-        await case.play(talk)
-        if case.open != "nothing":
-            await talk.answer(await talk.ask("_check/alive", {}))
-    except (KeyError, TypeError) as error:
-        return "fail", f"an answer is shaped wrong: {error!r}"
-    return "pass", ""
+async def _play(case: Case, talk: Conversation) -> None:
+    if case.open != "nothing":
+        await talk.initialize()
+    if case.open == "session":
+        await talk.session()
+    await case.play(talk)
+    if case.open != "nothing":
+        await talk.alive()
 
 
 async def play_client(case: Case, argv: Sequence[str], version: int, timeout: float) -> tuple[str, Transcript]:
     """What a client does wrong in a case, or nothing; and all that was said."""
-    check = ClientCheck(case.id, case.description, case.requirements, case.tier, open=case.open, part=case.play)
-    faults: Faults = {}
-    outcome = await run_check(argv, ClientSettings(version=version, timeout=timeout), check, faults)
+    check = ClientCheck(case.id, case.description, case.requirements, case.tier, open=case.open, run=case.play)
+    seen = Sightings()
+    settings = ClientSettings(version=version, timeout=timeout)
+    outcome, _ = await run_check(client_of(argv), settings, check, seen)
     words = outcome.words if outcome.verdict == "fail" else ""
-    return words or next((fault for fault, _ in faults.values()), ""), outcome.transcript
+    return words or next((fault for fault, _ in seen.faults.values()), ""), outcome.transcript
 
 
 def main(argv: Sequence[str] | None = None) -> int:

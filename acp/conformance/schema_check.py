@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 from jsonschema import Draft202012Validator
 
 from .requirements import SPEC
+from .walking import Json, Object
 
 KINDS = ("Request", "Notification", "Response")
-Json = Any
 
 
 @functools.cache
@@ -86,3 +87,52 @@ def names_below(version: int, name: str, value: Json, at: str = "$") -> list[str
                 if "$ref" in arm:
                     found += names_below(version, arm["$ref"].rpartition("/")[2], item, f"{at}.{key}")
     return found
+
+
+def open_values(version: int, method: str, kind: str, value: Json) -> Iterator[tuple[str, Json, bool]]:
+    """Each value of an open enumeration and each tag of an open union in a message: its path, and whether it is one
+    that the protocol defines or one's own, with an underscore."""
+    entry = _names(version).get((method, kind))
+    return _walk(version, {"$ref": f"#/$defs/{entry[0]}"}, value, "$") if entry else iter(())
+
+
+def _walk(version: int, schema: Object, value: Json, at: str) -> Iterator[tuple[str, Json, bool]]:
+    if "$ref" in schema:
+        schema = _document(version)["$defs"][schema["$ref"].rpartition("/")[2]]
+    for part in schema.get("allOf", []):
+        yield from _walk(version, part, value, at)
+    if isinstance(value, dict):
+        members = cast("Object", value)
+        for name, part in schema.get("properties", {}).items():
+            if name in members:
+                yield from _walk(version, part, members[name], f"{at}.{name}")
+    if isinstance(value, list) and "items" in schema:
+        for n, item in enumerate(cast("list[Json]", value)):
+            yield from _walk(version, schema["items"], item, f"{at}[{n}]")
+    yield from _among(version, [*schema.get("anyOf", []), *schema.get("oneOf", [])], value, at)
+
+
+def _among(version: int, arms: list[Object], value: Json, at: str) -> Iterator[tuple[str, Json, bool]]:
+    """The arms of a union: known words and any other, known tags and any other, or a thing and null."""
+    words = [arm["const"] for arm in arms if "const" in arm]
+    if words and isinstance(value, str):
+        if any(arm.get("type") == "string" and "const" not in arm for arm in arms):
+            yield at, value, value in words or value.startswith("_")
+        return
+    tags = [
+        (name, part["const"], arm)
+        for arm in arms
+        for name, part in arm.get("properties", {}).items()
+        if "const" in part
+    ]
+    if tags and isinstance(value, dict):
+        tag = cast("Object", value).get(tags[0][0])
+        for _, word, arm in tags:
+            if word == tag:
+                yield from _walk(version, {key: part for key, part in arm.items() if key != "properties"}, value, at)
+        if isinstance(tag, str) and any("not" in arm for arm in arms):
+            yield f"{at}.{tags[0][0]}", tag, tag in [word for _, word, _ in tags] or tag.startswith("_")
+        return
+    things = [arm for arm in arms if arm.get("type") != "null"]
+    if len(things) == 1 and value is not None:
+        yield from _walk(version, things[0], value, at)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .walking import Json, Object, obj
 
 Transcript = tuple[tuple[str, str], ...]
-Faults = dict[str, tuple[str, Transcript]]
-"""Watched check → what was first seen of it, and in which conversation."""
 TIERS = ("mandatory", "capability", "advisory", "informational")
+VERDICTS = ("pass", "fail", "skip")
+BINDING = ("mandatory", "capability")
+"""The tiers whose failures make a verdict."""
+NOTHING_SEEN = "nothing to judge: no conversation showed it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +21,8 @@ class Check:
     """Something that one side does or does not.
 
     `versions` are those that it is judged in, `open` how far a conversation is opened for it (`nothing`, `initialized`,
-    `session`; of a client also `turn`), and `needs` the capability without which it is skipped, by version.
+    `session`; of a client also `turn`), and `needs` the capability without which it is skipped, by version. `run` plays
+    it in a conversation; None is for what is watched in all of them.
     """
 
     id: str
@@ -26,6 +32,7 @@ class Check:
     versions: tuple[int, ...] = (1, 2)
     open: str = "session"
     needs: dict[str, str] | None = None
+    run: Callable[[Any], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +46,57 @@ class Outcome:
     transcript: Transcript = ()
 
 
-def conformant(outcomes: Sequence[Outcome]) -> bool:
-    """No failure of what is mandatory or was announced."""
-    return not [o for o in outcomes if o.verdict == "fail" and o.check.tier in ("mandatory", "capability")]
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a run: who was judged, in which version, and every outcome.
+
+    `hello` is what the side under test said of itself: the answer to initialize of an agent, its params of a client.
+    """
+
+    side: str
+    subject: str
+    version: int
+    outcomes: tuple[Outcome, ...]
+    seconds: float = 0.0
+    hello: Object = field(default_factory=dict[str, Json])
+
+    @property
+    def conformant(self) -> bool:
+        """Something was judged, and nothing failed of what is mandatory or was announced."""
+        return any(o.verdict == "pass" for o in self.outcomes) and not self.failed(*BINDING)
+
+    @property
+    def name(self) -> str:
+        """The name and version that the side under test gives itself, or its command or address."""
+        found = [obj(self.hello[key]) for key in ("agentInfo", "clientInfo", "info") if self.hello.get(key)]
+        info = found[0] if found else obj(None)
+        return " ".join(str(info[key]) for key in ("name", "version") if info.get(key)) or self.subject
+
+    def failed(self, *tiers: str) -> list[Outcome]:
+        """The failures, of these tiers if any are named."""
+        return [o for o in self.outcomes if o.verdict == "fail" and (not tiers or o.check.tier in tiers)]
+
+    def count(self, verdict: str, tier: str | None = None) -> int:
+        return sum(o.verdict == verdict and tier in (None, o.check.tier) for o in self.outcomes)
 
 
-def watched(chosen: Sequence[Check], faults: Faults) -> list[Outcome]:
-    """What was seen of that which is watched in all conversations."""
-    found = ((check, *faults.get(check.id, ("", ()))) for check in chosen)
-    return [Outcome(check, "fail" if words else "pass", words, 0.0, transcript) for check, words, transcript in found]
+@dataclass(slots=True)
+class Sightings:
+    """What all conversations of a run have shown of that which is watched in each."""
 
+    faults: dict[str, tuple[str, Transcript]] = field(default_factory=dict[str, tuple[str, Transcript]])
+    judged: set[str] = field(default_factory=set[str])
 
-def gather(faults: Faults, seen: Sequence[tuple[str, str]], transcript: Transcript, where: str = "") -> None:
-    """Keep the first fault of each kind."""
-    for id, fault in seen:
-        faults.setdefault(id, (fault + where, transcript))
+    def add(self, faults: Sequence[tuple[str, str]], judged: set[str], transcript: Transcript, where: str = "") -> None:
+        """Keep the first fault of each kind."""
+        self.judged |= judged
+        for id, words in faults:
+            self.faults.setdefault(id, (words + where, transcript))
+
+    def outcome(self, check: Check) -> Outcome:
+        """What came of a check that is watched."""
+        if check.id in self.faults:
+            words, transcript = self.faults[check.id]
+            return Outcome(check, "fail", words, 0.0, transcript)
+        seen = check.id in self.judged
+        return Outcome(check, "pass" if seen else "skip", "" if seen else NOTHING_SEEN)

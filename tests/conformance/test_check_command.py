@@ -15,21 +15,13 @@ from acp.conformance.patterns import fill, mismatch
 DOUBLE = [sys.executable, str(Path(__file__).parent / "doubles" / "agent.py")]
 
 
-def test_our_agent_conforms_to_version_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    agent = [sys.executable, "-m", "acp_server", "--backend", "scripted", "--sessions", str(tmp_path)]
-    status = main(["agent", "--cancel-prompt", "slow", "--", *agent])
-    said = capsys.readouterr().out
-    assert status == 0, said
-    assert " 0 failed, 0 not announced" in said
-
-
 def test_a_failure_is_told_in_every_form(tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("a.json", "a.xml", "a.html")]
     options = [
         word for name, file in zip(("json", "junit", "html"), files, strict=True) for word in (f"--{name}", file)
     ]
     only = ["--only", "prompt.unknown-session", "--only", "session.distinct", "--timeout", "2"]
-    assert main(["agent", *map(str, options), *only, "--", *DOUBLE, "any-session"]) == 1
+    assert main(["agent", *map(str, options), *only, "--", *DOUBLE, "1", "any-session"]) == 1
     report = json.loads(files[0].read_text())
     failed = {row["id"]: row for row in report["checks"] if row["verdict"] == "fail"}
     assert (report["conformant"], list(failed)) == (False, ["prompt.unknown-session"])

@@ -15,7 +15,7 @@ from acp.conformance.exploring.explore import TURNS, Found, Steps, conversations
 from acp.conformance.replay import main as replay
 
 DOUBLES = Path(__file__).parent / "doubles"
-AGENT = [sys.executable, "-S", "-E", str(DOUBLES / "agent.py")]
+AGENT = [sys.executable, "-S", "-E", str(DOUBLES / "agent.py"), "1"]
 CLIENT = [sys.executable, "-S", "-E", str(DOUBLES / "client.py"), "1"]
 ROW = {"id": "t", "description": "A test", "requirements": ["ACP-007"], "protocol": [1], "tier": "mandatory"}
 

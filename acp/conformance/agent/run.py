@@ -1,106 +1,94 @@
-"""Runs checks against an agent's command: a fresh process each, under a watchdog. No check hangs."""
+"""Runs checks against an agent: a fresh conversation each, under a watchdog. No check hangs."""
 
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import anyio
 
-from ...transports.child import spawn_agent
-from ..asking import CheckFailed
-from ..verdicts import Faults, Outcome, gather, watched
-from .checks import AgentCheck, checks
+from ..running import Judged, Tell, judged, run_checks, silent
+from ..side import CheckFailed, Skipped
+from ..verdicts import Outcome, Report, Sightings
+from ..walking import Json
+from .check import AgentCheck
+from .checks import checks
 from .conversation import Conversation
-
-TOUR = "turn.tour"
-CANCEL_PROMPT = "Count slowly to one thousand."
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How an agent is driven. `timeout` bounds each wait; three times as long bounds a check."""
-
-    version: int = 1
-    timeout: float = 10.0
-    cancel_prompt: str = CANCEL_PROMPT
-    cwd: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict[str, str])
+from .reach import Reach, Unreachable, reach_of
+from .settings import AgentSettings
+from .watch import SHOWN_BY
 
 
 async def check_agent(
-    argv: Sequence[str],
-    settings: Settings | None = None,
+    target: str | Sequence[str] | Reach,
+    settings: AgentSettings | None = None,
     *,
     only: Collection[str] = (),
-    tell: Callable[[Outcome], None] = lambda outcome: None,
-) -> list[Outcome]:
-    """Judge the agent that a command starts; `only` names checks, none means all."""
-    settings = settings or Settings()
-    chosen = [check for check in checks(settings.version) if not only or check.id in only]
-    silent = [check for check in chosen if check.run is None]
-    active = [check for check in chosen if check.run is not None]
-    if silent and not active:
-        active = [check for check in checks(settings.version) if check.id == TOUR]
-    faults: Faults = {}
-    outcomes: list[Outcome] = []
-    for check in active:
-        outcome = await _one(argv, settings, check, faults)
-        if check in chosen:
-            outcomes.append(outcome)
-            tell(outcome)
-    for outcome in watched(silent, faults):
-        outcomes.append(outcome)
-        tell(outcome)
-    return outcomes
+    tell: Tell = silent,
+) -> Report:
+    """Judge an agent: a command line or its words, a URL, or any other way to reach one.
+
+    `only` names checks, none means all; `tell` hears of each outcome as soon as it is known.
+    """
+    settings, reach, began = settings or AgentSettings(), reach_of(target), time.monotonic()
+    hello: dict[str, Json] = {}
+
+    async def run(check: AgentCheck, seen: Sightings) -> Outcome:
+        outcome, talk = await run_check(reach, settings, check, seen)
+        hello.update(talk.hello if talk else {})
+        return outcome
+
+    outcomes = await run_checks(
+        checks(settings.version), run, only=only, shown_by=SHOWN_BY, jobs=settings.jobs, tell=tell
+    )
+    return Report("agent", str(reach), settings.version, outcomes, time.monotonic() - began, hello)
 
 
-async def _one(argv: Sequence[str], settings: Settings, check: AgentCheck, faults: Faults) -> Outcome:
+async def run_check(
+    reach: Reach, settings: AgentSettings, check: AgentCheck, seen: Sightings
+) -> tuple[Outcome, Conversation | None]:
+    """Reach the agent and run a check in the conversation; what is seen goes into `seen`."""
     began = time.monotonic()
-    verdict, words, talk = await converse(argv, settings, functools.partial(_judge, check))
+    verdict, words, talk = await converse(reach, settings, functools.partial(_hold, check), rich=check.rich)
     transcript = tuple(talk.transcript) if talk else ()
-    gather(faults, talk.watch.faults if talk else (), transcript, f" (in {check.id})")
-    return Outcome(check, verdict, words, time.monotonic() - began, transcript)
+    if talk:
+        seen.add(talk.watch.faults, talk.watch.judged, transcript, f" (in {check.id})")
+    return Outcome(check, verdict, words, time.monotonic() - began, transcript), talk
 
 
 async def converse(
-    argv: Sequence[str], settings: Settings, hold: Callable[[Conversation], Awaitable[tuple[str, str]]]
+    reach: Reach, settings: AgentSettings, hold: Callable[[Conversation], Awaitable[None]], *, rich: bool = False
 ) -> tuple[str, str, Conversation | None]:
-    """Start an agent and hold a conversation with it: the verdict, the words for it, and what it was, if it was one."""
-    cwd = settings.cwd or tempfile.mkdtemp(prefix="acp-check-")
+    """Reach an agent and hold a conversation with it: the verdict, the words for it, and what it was, if it was one."""
+    cwd = settings.session_cwd or tempfile.mkdtemp(prefix="acp-check-")
     talk: Conversation | None = None
-    verdict, words = "fail", f"the watchdog ended it after {3 * settings.timeout:g} s"
+    found: Judged = "fail", f"the watchdog ended it after {settings.watchdog:g} s"
     try:
-        with anyio.move_on_after(3 * settings.timeout):
-            async with spawn_agent(argv, cwd=cwd, env={**os.environ, **settings.env}, patience=0.5) as transport:
-                talk = Conversation(transport, settings.version, cwd, settings.timeout, settings.cancel_prompt)
-                verdict, words = await hold(talk)
-    except (CheckFailed, OSError) as error:
-        verdict, words = "fail", str(error)
+        with anyio.move_on_after(settings.watchdog):
+            async with reach() as line:
+                talk = Conversation(line, settings, cwd, rich=rich)
+                talk.again = reach
+                found = await judged(functools.partial(hold, talk))
+    except (CheckFailed, Unreachable, OSError) as error:
+        found = "fail", str(error)
     finally:
-        if settings.cwd is None:
+        if settings.session_cwd is None:
             shutil.rmtree(cwd, ignore_errors=True)
-    return verdict, words, talk
+    return found[0], found[1], talk
 
 
-async def _judge(check: AgentCheck, talk: Conversation) -> tuple[str, str]:
-    try:
-        if check.open != "nothing":
-            await talk.initialize()
-            gate = (check.needs or {}).get(str(talk.version))
-            if gate and not talk.announced(gate):
-                return "skip", f"the agent does not announce {gate}"
-        if check.open == "session":
-            await talk.session()
-        if check.run is not None:
-            await check.run(talk)
-    except CheckFailed as failure:
-        return "fail", str(failure)
-    except (KeyError, TypeError, AttributeError) as error:
-        return "fail", f"an answer has another shape than it should: {error!r}"
-    return "pass", ""
+async def _hold(check: AgentCheck, talk: Conversation) -> None:
+    if check.carriers and talk.line.carrier not in check.carriers:
+        raise Skipped(f"only over {' and '.join(check.carriers)}")
+    if check.open != "nothing":
+        await talk.initialize()
+        gate = (check.needs or {}).get(str(talk.version))
+        if gate and not talk.announced(gate):
+            raise Skipped(f"the agent does not announce {gate}")
+    if check.open == "session":
+        await talk.session()
+    if check.run is not None:
+        await check.run(talk)

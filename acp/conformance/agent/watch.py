@@ -1,193 +1,269 @@
-"""What is judged of every conversation, whatever it is about: the agent's texts one by one, and their order."""
+"""What is judged of every conversation with an agent: its texts one by one, and their order."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, cast
 
-from ..schema_check import known, problems, unknown_members
-from ..walking import key as key_of
-from ..walking import members, objects
+from ..schema_check import names_below, needs, open_values
+from ..verdicts import Check
+from ..walking import Json, Object, members, obj, objects, there
+from ..watching import Seen, Watch
+from . import values
+from .entities import Entities
 
-Json = Any
-Fault = tuple[str, str]
 
-WATCHED: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "wire.utf8": ("mandatory", "Each line is UTF-8", ("ACP-001",)),
-    "wire.purity": ("mandatory", "Each line on stdout is one message", ("ACP-002", "ACP-003")),
-    "wire.envelope": ("mandatory", "Each message is a request, a notification or an answer", ("ACP-008",)),
-    "wire.unasked": ("mandatory", "Answers go to requests, one each, id and its type kept", ("ACP-007", "ACP-009")),
-    "wire.ids": ("mandatory", "Ids of requests are not null and not used twice at once", ("ACP-018",)),
-    "wire.names": ("mandatory", "Methods are defined or begin with an underscore", ("ACP-021",)),
-    "wire.schema": ("mandatory", "Params and results fit the schema", ("ACP-105",)),
-    "wire.members": ("advisory", "Defined objects have no members of one's own", ("ACP-019",)),
-    "wire.meta": ("mandatory", "_meta is an object or null", ("ACP-020",)),
-    "wire.paths": ("mandatory", "Paths are absolute", ("ACP-026",)),
-    "wire.error-line": ("advisory", "An error's text is a single line", ("ACP-028",)),
-    "wire.session": ("mandatory", "Updates name a session that there is", ("ACP-105",)),
-    "wire.late": ("mandatory", "Nothing of a turn comes after its end", ("ACP-129", "ACP-133")),
-    "wire.call-order": ("mandatory", "A tool call is announced before it is updated", ("ACP-114",)),
-    "wire.ungated": ("mandatory", "Only what the client announced is asked of it", ("ACP-138", "ACP-143", "ACP-040")),
-    "wire.options": ("mandatory", "A permission request offers something", ("ACP-134",)),
-    "wire.config": ("mandatory", "A select has one of its choices, and these differ", ("ACP-151",)),
-    "wire.auth-ids": ("mandatory", "Ids of authentication methods differ", ("ACP-051",)),
-    "wire.commands": ("mandatory", "Names of commands are words, given once", ("ACP-157",)),
+def _watched(id: str, title: str, duties: str, tier: str = "mandatory", versions: tuple[int, ...] = (1, 2)) -> Check:
+    return Check(id, title, tuple(f"ACP-{number}" for number in duties.split()), tier, versions)
+
+
+WATCHED = (
+    _watched("wire.utf8", "Each line is UTF-8", "001"),
+    _watched("wire.purity", "Each line on stdout is one message", "002 003"),
+    _watched("wire.envelope", "Each message is a request, a notification or an answer", "008"),
+    _watched("wire.unasked", "Answers go to requests, one each, id and its type kept", "007 009 131"),
+    _watched("wire.ids", "Ids of requests are not null and not used twice at once", "018"),
+    _watched("wire.names", "Methods are those of a client or begin with an underscore", "021"),
+    _watched("wire.schema", "Params and results fit the schema", "044 105"),
+    _watched("wire.members", "Defined objects have no members of one's own", "019", "advisory"),
+    _watched("wire.capabilities", "Capabilities of one's own are under _meta", "022", "advisory"),
+    _watched("wire.markers", "A capability is marked by an object, never by a boolean", "043", versions=(2,)),
+    _watched("wire.values", "Values of one's own begin with an underscore", "023", versions=(2,)),
+    _watched("wire.meta", "_meta is an object or null", "020"),
+    _watched("wire.paths", "Paths are absolute", "026 084"),
+    _watched("wire.error-line", "An error's text is a single line", "028", "advisory"),
+    _watched("wire.session", "Updates name a session that there is", "105"),
+    _watched("wire.late", "Nothing of a turn comes after its end", "129 133"),
+    _watched("wire.call-order", "A tool call is announced before it is updated", "114", versions=(1,)),
+    _watched("wire.ungated", "Only what the client announced is asked of it", "040 138 143"),
+    _watched("wire.notices", "Only updates that the client announced are sent to it", "123", versions=(1,)),
+    _watched("wire.options", "A permission request offers something, told apart by ids", "134"),
+    _watched("wire.command-subject", "A permission for a command says it, and where", "137", versions=(2,)),
+    _watched("wire.config", "A select has one of its choices, and these differ", "151"),
+    _watched("wire.booleans", "Booleans are offered to those who announced them", "154", versions=(1,)),
+    _watched("wire.commands", "Names of commands are words, given once", "157", versions=(2,)),
+    _watched("wire.auth-ids", "Ids of authentication methods differ", "051"),
+    _watched("wire.auth-types", "Authentication is of a known type, its variables differ", "052", versions=(2,)),
+    _watched("wire.auth-terminal", "A login in a terminal is offered to those who announced it", "046"),
+    _watched("wire.auth-status", "Changes of the login are told where announced, and are changes", "057"),
+    _watched("wire.secrets", "No form asks for a secret, no address carries one", "146"),
+    _watched("wire.complete", "Only an elicitation of one's own is said to be complete", "148"),
+    _watched("wire.message-ids", "Each message has an id, another for each prompt", "109", versions=(2,)),
+    _watched("wire.calls", "A tool call begins with a title and keeps its name", "112", "advisory", (2,)),
+    _watched("wire.diffs", "A diff says its changes, its patch names their paths", "115", versions=(2,)),
+    _watched("wire.terminals", "A terminal is told of, once, its output base64 piece by piece", "116", versions=(2,)),
+    _watched("wire.plans", "A plan has an id, its file an address", "122", versions=(2,)),
+    _watched("wire.background", "Background work is told of before, and its end", "120", versions=(2,)),
+    _watched("wire.subagents", "A subagent is told of before all that it says", "096"),
+    _watched("wire.mcp", "MCP messages go to servers that the client gave", "159"),
+)
+"""Checks of all conversations; none has a run of its own."""
+SHOWN_BY: dict[str, tuple[str, ...]] = {
+    "wire.unasked": ("turn.cancel", "turn.tour"),
+    "wire.error-line": ("rpc.unknown-method",),
+    "wire.notices": ("turn.tour", "tour.notify"),
+    "wire.options": ("tour.ask",),
+    "wire.command-subject": ("tour.ask",),
+    "wire.auth-terminal": ("turn.tour", "init.rich"),
+    "wire.secrets": ("form.answers", "form.visit"),
+    "wire.complete": ("turn.tour", "form.visit"),
+    "wire.message-ids": ("turn.tour", "resume.replay"),
+    "wire.calls": ("tour.ask",),
+    "wire.call-order": ("turn.tour", "tour.ask"),
+    "wire.diffs": ("tour.edit",),
+    "wire.terminals": ("tour.run",),
+    "wire.plans": ("tour.plan",),
+    "wire.background": ("tour.background", "call.cancel"),
+    "wire.subagents": ("tour.delegate",),
+    "wire.mcp": ("mcp.acp",),
+    "wire.auth-status": ("auth.needed", "turn.tour"),
 }
-"""Check → its tier, what it says, what it judges."""
+"""Checks whose conversations show what is watched, where the tour alone does not: what is played where it is asked."""
 TURN_UPDATES = {"agent_message_chunk", "agent_thought_chunk", "tool_call", "tool_call_update", "plan", "plan_update"}
-GATED = ("fs/", "terminal/", "elicitation/")
+SPOKEN = {"agent_message", "agent_message_chunk", "agent_thought", "agent_thought_chunk"}
+"""Of version 2: what only work in front tells, and the state has to be told before it."""
+GATED_UPDATES = {
+    "notice": "session.notices",
+    "compaction_update": "session.compaction",
+    "compaction_summary_chunk": "session.compaction",
+    "plan_update": "plan",
+    "plan_removed": "plan",
+    "subagent_update": "subagents",
+}
+"""Of version 1: kind of update → what the client has to announce for it."""
+ATTACHING = ("session/load", "session/resume")
 
 
-@dataclass(slots=True)
-class Watch:
-    """Looks at all that passes between a client that announced nothing and an agent."""
+class AgentWatch(Watch):
+    """Looks at all that passes between a client and an agent."""
 
-    version: int
-    faults: list[Fault] = field(default_factory=list[Fault])
-    sessions: set[str] = field(default_factory=set[str])
-    prompting: set[str] = field(default_factory=set[str])
-    _asked: dict[tuple[str, Json], dict[str, Json]] = field(default_factory=dict[tuple[str, Json], dict[str, Json]])
-    _open: set[tuple[str, Json]] = field(default_factory=set[tuple[str, Json]])
-    _calls: set[tuple[str, Json]] = field(default_factory=set[tuple[str, Json]])
+    them = "agent"
 
-    def sent(self, message: Json) -> None:
-        """The checker said this; what is no message it said on purpose."""
-        if not isinstance(message, dict) or "method" not in message:
-            if isinstance(message, dict) and "id" in message:
-                self._open.discard(key_of(cast("dict[str, Json]", message)["id"]))
-            return
-        message = cast("dict[str, Json]", message)
-        if "id" in message:
-            self._asked[key_of(message["id"])] = message
-        params: Json = message.get("params")
-        if isinstance(params, dict) and isinstance(session := cast("dict[str, Json]", params).get("sessionId"), str):
-            if message["method"] == "session/prompt":
-                self.prompting.add(session)
-            elif message["method"] in ("session/load", "session/resume"):
-                self.sessions.add(session)
-                self.prompting.add(session)  # a replay is a turn's worth of updates, and ends with the answer
+    def __init__(self, version: int) -> None:
+        super().__init__(version)
+        self.client: Object = {}
+        self.agent: Object = {}
+        self.sessions: set[str] = set()
+        self.prompting: set[str] = set()
+        self._children: set[str] = set()
+        self._calls: set[tuple[str, Json]] = set()
+        self._entities: dict[str, Entities] = {}
+        self._prompts: set[tuple[str, str]] = set()
+        self._servers: set[str] = set()
+        self._visits: set[str] = set()
+        self._states: dict[str, str] = {}
+        self._login: Object | None = None
 
-    def heard(self, text: bytes) -> dict[str, Json] | None:
-        """The agent said this: the message, or None and a fault if it is none."""
-        try:
-            decoded = text.decode()
-        except UnicodeDecodeError as error:
-            return self._blame("wire.utf8", f"{error}: {text[:120]!r}")
-        try:
-            message: Json = json.loads(decoded)
-        except ValueError:
-            return self._blame("wire.purity", f"no message: {decoded[:200]}")
-        if not isinstance(message, dict) or cast("dict[str, Json]", message).get("jsonrpc") != "2.0":
-            return self._blame("wire.purity", f"no message: {decoded[:200]}")
-        message = cast("dict[str, Json]", message)
-        self.faults += self._judge(message)
-        return message
+    def for_whom(self) -> str:
+        return "client"
 
-    def _blame(self, check: str, words: str) -> None:
-        self.faults.append((check, words))
+    def entities(self, session: Json) -> Entities:
+        """What a session has told of."""
+        return self._entities.setdefault(str(session), Entities())
 
-    def _judge(self, message: dict[str, Json]) -> Iterator[Fault]:
-        for path, key, value in members({name: part for name, part in message.items() if name != "error"}):
-            if key == "_meta" and not isinstance(value, dict | None):
-                yield "wire.meta", f"{path} is {value!r}"
-            free = "rawInput" in path or "rawOutput" in path
-            if key in ("path", "cwd") and not free and isinstance(value, str) and not os.path.isabs(value):
-                yield "wire.paths", f"{path} is {value!r}"
-            if key == "configOptions" and isinstance(value, list):
-                yield from _config(cast("list[Json]", value))
-        if "method" in message:
-            yield from self._said(message)
-        else:
-            yield from self._answered(message)
+    # What the checker says ---------------------------------------------------------------------------------
 
-    def _said(self, message: dict[str, Json]) -> Iterator[Fault]:
-        method, params = message["method"], message.get("params")
-        if not isinstance(method, str) or "result" in message or "error" in message:
-            yield "wire.envelope", f"{message}"
-            return
+    def we_say(self, method: str, message: Object) -> None:
+        params = obj(message.get("params"))
+        session: Json = params.get("sessionId")
+        if method == "initialize":
+            self.client = obj(params.get("clientCapabilities" if self.version == 1 else "capabilities"))
+        for server in objects(params.get("mcpServers")):
+            self._servers.add(str(server.get("serverId")))
+        if isinstance(session, str) and method == "session/prompt":
+            self.prompting.add(session)
+        elif isinstance(session, str) and method in ATTACHING:
+            self.sessions.add(session)
+            self.prompting.add(session)  # a replay is a turn's worth of updates, and ends with the answer
+
+    def we_answer(self, asked: Object, message: Object) -> None:
+        """Our answers change nothing of what is watched."""
+
+    # What the agent says -----------------------------------------------------------------------------------
+
+    def answered_in(self, asked: Object, result: Json) -> int:
+        if asked["method"] == "initialize":
+            chosen: Json = obj(result).get("protocolVersion")
+            self.version = chosen if chosen in (1, 2) else self.version  # it may choose another than was asked for
+        return self.version
+
+    def they_say(self, method: str, message: Object) -> Iterator[Seen]:
+        yield from values.paths(message)
+        params = obj(message.get("params"))
         kind = "Request" if "id" in message else "Notification"
-        if kind == "Request":
-            if message["id"] is None or key_of(message["id"]) in self._open:
-                yield "wire.ids", f"{method} has the id {message['id']!r}"
-            self._open.add(key_of(message["id"]))
-        if not known(self.version, method, kind) and not method.startswith(("_", "$/")):
-            yield "wire.names", f"{method} is no {kind.lower()} of version {self.version}"
-        if method.startswith(GATED):
-            yield "wire.ungated", f"{method} was asked of a client that announced nothing"
-        yield from (("wire.schema", f"{method}: {words}") for words in problems(self.version, method, kind, params))
-        for name in unknown_members(self.version, method, kind, params):
-            yield "wire.members", f"{method}: {name}"
-        if isinstance(params, dict):
-            params = cast("dict[str, Json]", params)
-            if method == "session/update" and isinstance(params.get("update"), dict):
-                yield from self._updated(params.get("sessionId"), params["update"])
-            if method == "session/request_permission" and not params.get("options"):
-                yield "wire.options", "a permission request without an option"
+        if self.version == 2:
+            for at, value, fits in open_values(2, method, kind, params):
+                yield "wire.values", "" if fits else f"{method}: {at} is {value!r}"
+        yield from self._asks(method, params)
+        session: Json = params.get("sessionId")
+        if method == "session/update" and isinstance(params.get("update"), dict):
+            yield from self._updated(session, params["update"])
 
-    def _updated(self, session: Json, update: dict[str, Json]) -> Iterator[Fault]:
+    def _asks(self, method: str, params: Object) -> Iterator[Seen]:
+        if method == "elicitation/create":
+            mode = str(params.get("mode"))
+            fits = there(self.client, f"elicitation.{mode}")
+            yield "wire.ungated", "" if fits else f"{method} in the mode {mode!r}, which the client did not announce"
+            yield from values.elicitation(params)
+            self._visits.add(str(params.get("elicitationId")))
+        elif (gate := needs(self.version).get(method)) and method.startswith(("fs/", "terminal/")):
+            yield "wire.ungated", "" if there(self.client, gate) else f"{method}, and {gate} was not announced"
+        elif method.startswith(("fs/", "terminal/")):
+            yield "wire.ungated", f"{method}, which version {self.version} does not have"
+        elif method == "elicitation/complete":
+            id = str(params.get("elicitationId"))
+            yield "wire.complete", "" if id in self._visits else f"{id!r} was never asked"
+        elif method == "session/request_permission":
+            yield "wire.ungated", ""
+            yield from values.permission(params, self.version)
+            call = obj(obj(params.get("subject")).get("toolCall"))
+            if self.version == 2 and call:
+                yield from self.entities(params.get("sessionId")).call(call)
+        elif method == "mcp/message":
+            id = str(params.get("serverId"))
+            yield "wire.mcp", "" if id in self._servers else f"{id!r} is no server that the client gave"
+        elif method == "auth/status_update":
+            told = {name: params.get(name) for name in ("state", "accounts")}
+            words = "" if there(self._able(), "auth.status") else "auth.status was not announced"
+            words = words or (f"{told} was said before" if told == self._login else "")
+            self._login = told
+            yield "wire.auth-status", words
+
+    def _updated(self, session: Json, update: Object) -> Iterator[Seen]:
         kind, call = update.get("sessionUpdate"), (str(session), update.get("toolCallId"))
-        if session not in self.sessions:
+        if kind == "subagent_update":
+            self._children.add(str(update.get("sessionId")))
+            yield "wire.subagents", ""
+        if session in self._children:
+            yield "wire.subagents", ""
+        elif session not in self.sessions:
             # session/new may tell of its session before it answers; only turns tell what turns tell.
             if kind in TURN_UPDATES:
                 yield "wire.session", f"{kind} for the session {session!r}"
-        elif self.version == 1 and kind in TURN_UPDATES and session not in self.prompting:
-            yield "wire.late", f"{kind} while no turn runs"
-        if self.version == 1 and kind == "tool_call_update" and call not in self._calls:
-            yield "wire.call-order", f"{call[1]!r} is updated and was not announced"
+                if there(self.client, "subagents") or self.version == 2:
+                    yield "wire.subagents", f"{session!r} was not told of before its {kind}"
+        elif self.version == 1 and kind in TURN_UPDATES:
+            yield "wire.late", "" if session in self.prompting else f"{kind} while no turn runs"
+        yield "wire.session", ""
+        if kind == "available_commands_update":
+            yield from values.commands(update.get("availableCommands"))
+        if kind == "config_option_update":
+            yield from self._options(update.get("configOptions"))
+        if self.version == 2:
+            yield from self._told(str(session), str(kind), update)
+            return
+        if gate := GATED_UPDATES.get(str(kind)):
+            yield "wire.notices", "" if there(self.client, gate) else f"{kind}, and {gate} was not announced"
         if kind == "tool_call":
             self._calls.add(call)
-        if kind == "available_commands_update":
-            commands = objects(update.get("availableCommands"))
-            names = [str(command.get("name")) for command in commands]
-            if len(set(names)) < len(names) or any(not n or "/" in n or len(n.split()) != 1 for n in names):
-                yield "wire.commands", f"{names}"
+        elif kind == "tool_call_update":
+            yield "wire.call-order", "" if call in self._calls else f"{call[1]!r} is updated and was not announced"
 
-    def _answered(self, message: dict[str, Json]) -> Iterator[Fault]:
-        error: Json = message.get("error")
-        if "id" not in message or ("result" in message) == ("error" in message):
-            yield "wire.envelope", f"{message}"
-        elif "error" in message:
-            code, words = (error.get("code"), error.get("message")) if isinstance(error, dict) else (None, None)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-            if type(code) is not int or not isinstance(words, str):  # pyright: ignore[reportUnknownArgumentType]
-                yield "wire.envelope", f"{error}"
-            elif len(words.splitlines()) > 1:
-                yield "wire.error-line", f"{words[:200]!r}"
-        asked = self._asked.pop(key_of(message.get("id")), None)
-        if asked is None:
-            if message.get("id") is not None:  # a null id answers what had none to repeat
-                yield "wire.unasked", f"an answer to {message['id']!r}"
-            return
-        method, params, result = asked["method"], asked.get("params"), message.get("result")
-        if method in ("session/prompt", "session/load", "session/resume") and isinstance(params, dict):
-            self.prompting.discard(cast("dict[str, Json]", params)["sessionId"])
+    def _told(self, session: str, kind: str, update: Object) -> Iterator[Seen]:
+        if kind == "state_update":
+            self._states[session] = str(update.get("state"))
+        elif kind in SPOKEN and session not in self.prompting and session in self._states:
+            yield "wire.late", f"{kind} in the idle state" if self._states[session] == "idle" else ""
+        yield from self.entities(session).told(update)
+
+    def _options(self, rows: Json) -> Iterator[Seen]:
+        return values.options(rows, self.version, booleans=there(self.client, "session.configOptions.boolean"))
+
+    def _able(self) -> Object:
+        return obj(self.agent.get("agentCapabilities" if self.version == 1 else "capabilities"))
+
+    def they_answer(self, asked: Object, message: Object) -> Iterator[Seen]:
+        method, params, result = asked["method"], obj(asked.get("params")), obj(message.get("result"))
+        yield from values.paths(message)
+        if method in ("session/prompt", *ATTACHING):
+            self.prompting.discard(str(params.get("sessionId")))
         if "result" not in message:
             return
-        if method == "initialize" and isinstance(result, dict):
-            chosen: Json = cast("dict[str, Json]", result).get("protocolVersion")
-            self.version = chosen if chosen in (1, 2) else self.version  # an agent may choose another than was asked
-        yield from (("wire.schema", f"{method}: {w}") for w in problems(self.version, method, "Response", result))
-        for name in unknown_members(self.version, method, "Response", result):
-            yield "wire.members", f"the answer to {method}: {name}"
-        if isinstance(result, dict):
-            result = cast("dict[str, Json]", result)
-            if isinstance(session := result.get("sessionId"), str):
-                self.sessions.add(session)
-            ids = [str(row.get("id") or row.get("methodId")) for row in objects(result.get("authMethods"))]
-            if len(set(ids)) < len(ids):
-                yield "wire.auth-ids", f"{ids}"
+        if method == "initialize":
+            yield from self._greeted(result)
+        if isinstance(session := result.get("sessionId"), str) and method.startswith("session/"):
+            self.sessions.add(session)
+        if "configOptions" in result:
+            yield from self._options(result["configOptions"])
+        if "availableCommands" in result:
+            yield from values.commands(result["availableCommands"])
+        if self.version == 2:
+            for at, value, fits in open_values(2, method, "Response", result):
+                yield "wire.values", "" if fits else f"the answer to {method}: {at} is {value!r}"
+        if self.version == 2 and method == "session/prompt":
+            id = (str(params.get("sessionId")), str(result.get("messageId")))
+            yield "wire.message-ids", f"two prompts have the message id {id[1]!r}" if id in self._prompts else ""
+            self._prompts.add(id)
 
-
-def _config(options: list[Json]) -> Iterator[Fault]:
-    for option in options:
-        if not isinstance(option, dict) or cast("dict[str, Json]", option).get("type") != "select":
-            continue
-        option = cast("dict[str, Json]", option)
-        rows: list[dict[str, Json]] = []
-        for row in objects(option.get("options")):
-            rows += objects(row["options"]) if "options" in row else [row]
-        values = [row.get("value") for row in rows]
-        if option.get("currentValue") not in values or len(set(values)) < len(values):
-            yield "wire.config", f"{option.get('id')}: {option.get('currentValue')!r} of {values}"
+    def _greeted(self, result: Object) -> Iterator[Seen]:
+        self.agent = result
+        own = names_below(self.version, "AgentCapabilities", self._able())
+        yield "wire.capabilities", ", ".join(own)
+        if self.version == 2:
+            found = [
+                at
+                for at, _, value in members(self._able(), "capabilities")
+                if isinstance(value, bool) and "_meta" not in at
+            ]
+            yield "wire.markers", f"{', '.join(found)} is a boolean" if found else ""
+        terminal = there(self.client, "auth.terminal")
+        yield from values.logins(result.get("authMethods"), self.version, terminal=terminal)

@@ -11,16 +11,21 @@ RICH: dict[int, Object] = {
     1: {
         "loadSession": True,
         "promptCapabilities": {"image": True, "audio": True, "embeddedContext": True},
-        "mcpCapabilities": {"http": True, "sse": True},
-        "sessionCapabilities": {name: {} for name in ("list", "delete", "resume", "close", "additionalDirectories")},
-        "auth": {"logout": {}},
+        "mcpCapabilities": {"http": True, "sse": True, "acp": True},
+        "sessionCapabilities": {
+            name: {} for name in ("list", "delete", "resume", "close", "additionalDirectories", "status", "title")
+        },
+        "auth": {"logout": {}, "status": {}},
     },
     2: {
         "session": {
             "prompt": {"image": {}, "audio": {}, "embeddedContext": {}},
-            "mcp": {"stdio": {}, "http": {}},
+            "mcp": {"stdio": {}, "http": {}, "acp": {}},
             "delete": {},
             "additionalDirectories": {},
-        }
+            "status": {},
+            "title": {},
+        },
+        "auth": {"status": {}},
     },
 }

@@ -10,7 +10,9 @@ from ..cases import cases
 from ..verdicts import Check
 from . import openings, turns
 from .part import Part
-from .services import SERVICES, Service
+from .questions import QUESTIONS, icons
+from .service import Service
+from .services import SERVICES
 from .watch import WATCHED
 
 ClientRun = Callable[[Part], Awaitable[None]]
@@ -18,12 +20,11 @@ ClientRun = Callable[[Part], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class ClientCheck(Check):
-    """Something that a client does or does not; `part` is None for what is watched in all conversations.
+    """Something that a client does or does not.
 
     It is run only where the client announced what it `needs` and did not announce what is under `unless`.
     """
 
-    part: ClientRun | None = None
     unless: dict[str, str] | None = None
     rich: bool = False
 
@@ -40,7 +41,7 @@ def _check(
     rich: bool = False,
 ) -> ClientCheck:
     requirements = tuple(f"ACP-{number}" for number in duties.split())
-    return ClientCheck(id, title, requirements, tier, versions, open, part=run, rich=rich)
+    return ClientCheck(id, title, requirements, tier, versions, open, run=run, rich=rich)
 
 
 _first = functools.partial(_check, open="nothing")
@@ -49,6 +50,7 @@ ACTIVE = (
     _check("turn.tour", "The client sets up a session and prompts in it", "033 098", turns.tour),
     _first("init.waits", "Nothing comes before initialize is answered", "033", openings.waits),
     _first("init.newer", "A version that was not asked for is not gone on with", "035", openings.newer),
+    _first("init.leaves", "Who does not speak the version leaves", "039", openings.leaves, "advisory"),
     _first("init.older", "An older version is spoken as it is, or not at all", "035", openings.older),
     _first("init.refused", "After a failed initialize nothing goes on", "033", openings.refused),
     _first("init.bare", "An agent that announces nothing will do", "040 041", openings.bare),
@@ -60,8 +62,24 @@ ACTIVE = (
         versions=(1,),
         rich=True,
     ),
-    _check("session.options", "A session may have options", "155", openings.options, open="initialized"),
-    _check("close.unknown", "A closed session may be unknown", "077", openings.closes, "advisory", rich=True),
+    _check(
+        "session.options",
+        "A session may have options, of any category",
+        "155 156",
+        openings.options,
+        open="initialized",
+    ),
+    _first("list.pages", "Lists come in pages", "082", openings.pages, rich=True),
+    _first("status.open", "An open session is not an attached one", "093", openings.open_elsewhere, rich=True),
+    _first("mcp.message", "MCP messages are answered inside", "159", openings.mcp_messages, "capability", rich=True),
+    _check("turn.state", "An unknown state ends no turn", "108", turns.unknown_state, versions=(2,)),
+    _check("icons.http", "Icons are not loaded over HTTP", "158", icons, versions=(2,)),
+    _check("auth.lost", "A lost login is survived", "055", turns.logged_out, "advisory", open="session"),
+    _check(
+        *("close.unknown", "A closed session may be unknown", "077", openings.closes, "advisory"),
+        rich=True,
+        versions=(2,),
+    ),
     _check("rpc.big", "A message of 8 MiB passes", "002", turns.big, "advisory"),
     _check("rpc.split", "A character's bytes may come one by one", "001 007", turns.split),
     _check("rpc.joined", "Two messages may come in one piece", "002", turns.joined),
@@ -82,17 +100,17 @@ def _service(service: Service) -> ClientCheck:
         versions=service.versions,
         open="turn",
         needs=service.needs,
-        part=service.run,
+        run=service.run,
         unless=service.unless,
     )
 
 
 def client_checks(version: int) -> list[ClientCheck]:
     """What is checked of a client in a version of the protocol."""
-    watched = (ClientCheck(id, title, duties, tier) for id, (tier, title, duties) in WATCHED.items())
+    watched = (ClientCheck(c.id, c.title, c.requirements, c.tier, c.versions) for c in WATCHED)
     told = (
-        ClientCheck(c.id, c.description, c.requirements, c.tier, c.protocol, c.open, c.needs, part=c.play)
+        ClientCheck(c.id, c.description, c.requirements, c.tier, c.protocol, c.open, c.needs, run=c.play)
         for c in cases("client")
     )
-    services = (_service(service) for service in SERVICES)
+    services = (_service(service) for service in (*SERVICES, *QUESTIONS))
     return [check for check in (*ACTIVE, *told, *services, *watched) if version in check.versions]

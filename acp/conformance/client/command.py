@@ -17,9 +17,12 @@ from collections.abc import Sequence
 import anyio
 
 from ...command_line import split_command
-from ..judging import add_judging_options, environment, report, tell
-from .run import ClientSettings, check_client
+from ..judging import add_judging_options, chosen, conclude, environment, teller
+from .checks import client_checks
+from .run import check_client
 from .serve import serve
+from .settings import ClientSettings
+from .stage import Command, with_agent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,29 +31,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(words)
     if bool(command) == bool(options.serve):
         return _wrong("give the client's command after --, or --serve SOCKET")
-    try:
-        env = environment("--env", options.env)
-    except ValueError as error:
-        return _wrong(str(error))
     settings = ClientSettings(
         version=options.protocol,
         timeout=options.timeout,
+        startup_timeout=options.startup_timeout,
+        test_timeout=options.test_timeout,
         linger=options.linger,
         cwd=options.cwd,
-        env=env,
-        says=options.says,
         turn=options.turn,
         interrupt=not options.no_interrupt,
         jobs=options.jobs,
     )
-    run = functools.partial(check_client, command, settings, only=options.only, tell=tell)
-    if options.serve:
-        run = functools.partial(serve, options.serve, settings, functools.partial(print, flush=True), tell=tell)
+    tell = teller(options)
     try:
-        outcomes = anyio.run(run)
+        only = chosen(options, client_checks(options.protocol))
+        if options.serve:
+            run = functools.partial(serve, options.serve, settings, functools.partial(print, flush=True), tell=tell)
+        else:
+            with_agent(command, [], "")  # for its complaint
+            reach = Command(command, environment("--env", options.env), options.says)
+            run = functools.partial(check_client, reach, settings, only=only, tell=tell)
+        return conclude(anyio.run(run), options)
     except (ValueError, OSError) as error:
         return _wrong(str(error))
-    return report(outcomes, options)
 
 
 def _wrong(words: str) -> int:
@@ -65,8 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--linger", type=float, default=1.0, help="seconds that a client is heard after its turn")
     parser.add_argument("--cwd", metavar="DIR", help="where to start the client (default: a new directory each time)")
     parser.add_argument("--env", metavar="NAME=VALUE", action="append", default=[])
-    parser.add_argument("--says", metavar="TEXT", help="a line for the client's stdin, which is left open then")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="clients that run at once")
+    parser.add_argument("--says", metavar="TEXT", help="what is written to the client's stdin, which is left open then")
     parser.add_argument("--turn", type=int, default=1, metavar="N", help="the checks are about the client's Nth prompt")
     parser.add_argument("--no-interrupt", action="store_true", help="it cancels by itself, without SIGINT")
     parser.add_argument("--serve", metavar="SOCKET", help="wait for an editor")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ..schema_check import problems
-from ..walking import obj
+from ..side import Gone, Message, Skipped
+from ..walking import Json, obj, objects
 from .agents import BARE, RICH
-from .part import Gone, Message, Part, Skipped
+from .part import Part
 
 HOLD = 0.3
 """Seconds that the agent waits with an answer, to see what comes before it."""
@@ -26,6 +27,15 @@ async def waits(part: Part) -> None:
 async def newer(part: Part) -> None:
     await part.answer_with(await part.greeting(), part.hello() | {"protocolVersion": NEWEST})
     await part.silence(HOLD, _goes_on, f"the client goes on in version {NEWEST}")
+
+
+async def leaves(part: Part) -> None:
+    """There is nothing to go on with."""
+    await part.answer_with(await part.greeting(), part.hello() | {"protocolVersion": NEWEST})
+    try:
+        await part.until(lambda message: False, f"end of a client that does not speak version {NEWEST}")
+    except Gone:
+        return
 
 
 async def older(part: Part) -> None:
@@ -115,6 +125,63 @@ async def options(part: Part) -> None:
     await part.session()
     await part.turn()
     await part.alive()
+
+
+async def pages(part: Part) -> None:
+    """A list comes in pages; a cursor goes back as it was given, and none when there is no more."""
+    await part.initialize()
+    given: list[Json] = [None]
+    asked: list[Json] = []
+
+    async def page(request: Message) -> None:
+        asked.append(obj(request.get("params")).get("cursor"))
+        if asked[-1] not in given:
+            part.fail(f"the client asks for the cursor {asked[-1]!r}, of {given[1:]}")
+        given.append(f"check / {len(given)}")
+        rows = [{"sessionId": f"check-old-{len(given)}", "cwd": part.variables["elsewhere"]}]
+        await part.answer_with(request, {"sessions": rows} | ({"nextCursor": given[-1]} if len(asked) == 1 else {}))
+
+    part.on("session/list", page)
+    await part.session()
+    await part.turn()
+    if not asked:
+        raise Skipped("nothing to judge: the client lists no sessions")
+
+
+async def open_elsewhere(part: Part) -> None:
+    """A session that is open at the agent is not one that this client may prompt in."""
+    await part.initialize()
+    told: list[str] = []
+
+    async def status(request: Message) -> None:
+        told.append(str(obj(request.get("params")).get("sessionId")))
+        await part.answer_with(request, {"status": "open"})
+
+    part.on("session/status", status)
+    ways = ("session/new", "session/load", "session/resume", "session/prompt")
+    request = await part.until(lambda m: m.get("method") in ways and "id" in m, "session")
+    if not told:
+        raise Skipped("nothing to judge: the client asks for no session's status")
+    if request["method"] == "session/prompt":
+        part.fail(f"the client prompts in {obj(request.get('params')).get('sessionId')!r}, which it did not set up")
+    await part.open_session(request)
+
+
+async def mcp_messages(part: Part) -> None:
+    """A server that the client gives is asked through the connection: the answer has its answer inside."""
+    await part.initialize()
+    ways = ("session/new", "session/load", "session/resume")
+    request = await part.until(lambda m: m.get("method") in ways and "id" in m, "session")
+    servers = [row for row in objects(obj(request.get("params")).get("mcpServers")) if row.get("type") == "acp"]
+    await part.open_session(request)
+    if not servers:
+        raise Skipped("nothing to judge: the client gives no MCP server over ACP")
+    await part.turn()
+    params = {"serverId": servers[0].get("serverId"), "requestId": "check-mcp", "method": "tools/list"}
+    result = obj(await part.call("mcp/message", params))
+    if ("result" in result) == ("error" in result):
+        part.fail(f"an MCP message was answered with {result}, which holds not one of result and error")
+    await part.refused("mcp/message", {**params, "serverId": "check-no-such-server"})
 
 
 async def early_replay(part: Part) -> None:

@@ -1,179 +1,57 @@
-"""The agent's part in one conversation with a client: raw JSON, deadlines, and a record of every text."""
+"""The agent's part in one conversation with a client."""
 
 from __future__ import annotations
-
-import json
-import tempfile
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
 
 import anyio
 
 from ...transports import Oversize
-from ..asking import Asking, CheckFailed
-from ..patterns import Variables
 from ..schema_check import needs
-from ..walking import Json, Object, key, obj, there
+from ..side import CheckFailed, Message, Side
+from ..walking import Json, Object, obj, there
 from .agents import AGENT, BARE
 from .stage import Player, Wire
 from .watch import ClientWatch
 
-Message = Object
-ALIVE = "_check/alive"
 EMPTY = {f"session/{name}" for name in ("close", "delete", "set_mode")} | {
     *("authenticate", "logout", "auth/login", "auth/logout")
 }
 
 
-class Gone(CheckFailed):
-    """The client closed the agent's stdin, or its own process ended."""
+class Part(Side[ClientWatch]):
+    """Texts to and from one client, and what an agent does for it."""
 
-
-class Skipped(Exception):
-    """The client does not do what the check is about, and does not have to."""
-
-
-class Part(Asking):
-    """Texts to and from one client. Whatever is waited for comes within `patience` seconds or the check fails.
-
-    Requests that nobody waits for are answered on the way, as `serve` has it.
-    """
+    us, them = "agent", "client"
 
     def __init__(self, wire: Wire, version: int, patience: float, player: Player | None = None) -> None:
-        super().__init__()
-        self.wire, self.player, self.version, self.patience = wire, player, version, patience
-        self.watch = ClientWatch(version)
-        self.transcript: list[tuple[str, str]] = []
-        self.variables: Variables = {"elsewhere": tempfile.gettempdir(), "version": version}
+        super().__init__(version, patience, ClientWatch(version))
+        self.wire, self.player = wire, player
         self.announce: Object = BARE[version]
         self.opened: Object = {}
         self.turn_wanted = 1
         self.interrupts = True
         self.prompts: dict[str, Json] = {}
         self._sessions = 0
-        self.cancelled = self.gone = False
-        self.passed: dict[tuple[str, Json], Message] = {}
-        self._hooks: dict[str, Callable[[Message], Awaitable[None]]] = {}
+        self.cancelled = False
 
-    # Saying --------------------------------------------------------------------------------------------------
+    async def put(self, text: bytes) -> None:
+        await self.wire.send(text)
 
-    async def text(self, text: bytes) -> None:
-        """Send a text as it is; it is taken to be no message."""
-        self.watch.excused += 1
-        await self._write(text)
-
-    async def send(self, message: Message) -> None:
-        """Send a message."""
-        await self._write(self.encoded(message))
-
-    def encoded(self, message: Message) -> bytes:
-        """The text of a message that is about to be sent in another way than `send` does."""
-        message = {"jsonrpc": "2.0", **message}
-        self.watch.sent(message)
-        return json.dumps(message, ensure_ascii=False).encode()
-
-    async def _write(self, text: bytes) -> None:
-        self.note(text)
-        with self.living():
-            await self.wire.send(text)
-
-    def note(self, text: bytes, who: str = "agent") -> None:
-        """Put a text into the transcript, cut if it is very long."""
-        shown = text if len(text) < 10_000 else text[:1000] + f" … {len(text)} bytes".encode()
-        self.transcript.append((who, shown.decode(errors="replace")))
-
-    @contextmanager
-    def living(self) -> Generator[None]:
-        """What fails inside because the client has gone fails the check."""
-        try:
-            yield
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            raise Gone(f"the client has gone; {self.epitaph()}") from None
-
-    async def answer_with(self, request: Message, result: Json) -> None:
-        await self.send({"id": request["id"], "result": result})
-
-    async def refuse(self, request: Message, code: int, words: str, **data: Json) -> None:
-        await self.send({"id": request["id"], "error": {"code": code, "message": words, **data}})
-
-    async def update(self, **update: Json) -> None:
-        """Report something in the session."""
-        await self.send(
-            {"method": "session/update", "params": {"sessionId": self.variables["session"], "update": update}}
-        )
-
-    async def say(self, words: str, **more: Json) -> None:
-        """A piece of the agent's message."""
-        id = {} if self.version == 1 else {"messageId": "check-message"}
-        await self.update(sessionUpdate="agent_message_chunk", content={"type": "text", "text": words}, **id, **more)
-
-    # Hearing -------------------------------------------------------------------------------------------------
-
-    async def answer(self, id: Json) -> Message:
-        """The answer under an id, its type kept; what comes before it is served."""
-        if key(id) in self.passed:
-            return self.passed.pop(key(id))
-        return await self.until(lambda m: "method" not in m and key(m.get("id")) == key(id), f"answer to {id!r}")
-
-    async def until(self, wanted: Callable[[Message], bool], what: str) -> Message:
-        """The next message that is wanted."""
-        with anyio.move_on_after(self.patience):
-            while not wanted(message := await self.hear()):
-                await self.serve(message)
-            return message
-        self.fail(f"no {what} within {self.patience:g} s")
-        return None
-
-    async def request(self, method: str) -> Message:
-        """The client's next request for a method."""
-        return await self.until(lambda m: m.get("method") == method and "id" in m, method)
-
-    async def hear(self) -> Message:
-        """The next message."""
-        while True:
-            try:
-                text = await self.wire.receive()
-            except anyio.EndOfStream:
-                self.gone = True
-                raise Gone(f"the client has closed the agent's stdin; {self.epitaph()}") from None
-            if isinstance(text, Oversize):
-                raise CheckFailed(str(text))
-            self.note(text, "client")
-            if (message := self.watch.heard(text)) is not None:
-                self.cancelled |= message.get("method") == "session/cancel"
-                return message
-
-    async def silence(self, seconds: float, forbidden: Callable[[Message], bool], words: str) -> bool:
-        """Listen for so long; what is forbidden fails the check. Has the client gone meanwhile?"""
-        with anyio.move_on_after(seconds):
-            while True:
-                try:
-                    message = await self.hear()
-                except Gone:
-                    return True
-                if forbidden(message):
-                    self.fail(f"{words}: {json.dumps(message)[:300]}")
-        return False
+    async def take(self) -> bytes | Oversize:
+        return await self.wire.receive()
 
     def epitaph(self) -> str:
         return self.player.epitaph() if self.player else "its connection ended"
 
+    async def hear(self) -> Message:
+        message = await super().hear()
+        self.cancelled |= message.get("method") == "session/cancel"
+        return message
+
     # What an agent does --------------------------------------------------------------------------------------
 
-    def on(self, method: str, hook: Callable[[Message], Awaitable[None]]) -> None:
-        """Have a request that nobody waits for answered in another way."""
-        self._hooks[method] = hook
-
-    async def serve(self, message: Message) -> None:
-        """Answer a request that nobody waits for; keep an answer that nobody waits for yet."""
-        method: Json = message.get("method")
-        if method is None:
-            self.passed[key(message.get("id"))] = message
-        if not isinstance(method, str) or "id" not in message:
-            return
-        if method in self._hooks:
-            await self._hooks[method](message)
-        elif method == "initialize":
+    async def answer_default(self, message: Message) -> None:
+        method: str = message["method"]
+        if method == "initialize":
             await self.answer_with(message, self.hello())
         elif method in ("session/new", "session/load", "session/resume"):
             await self.open_session(message)
@@ -188,6 +66,17 @@ class Part(Asking):
             await self.answer_with(message, {})
         else:
             await self.refuse(message, -32601, "Method not found")
+
+    async def update(self, **update: Json) -> None:
+        """Report something in the session."""
+        await self.send(
+            {"method": "session/update", "params": {"sessionId": self.variables["session"], "update": update}}
+        )
+
+    async def say(self, words: str, **more: Json) -> None:
+        """A piece of the agent's message."""
+        id = {} if self.version == 1 else {"messageId": "check-message"}
+        await self.update(sessionUpdate="agent_message_chunk", content={"type": "text", "text": words}, **id, **more)
 
     def hello(self, **changes: Json) -> Object:
         """The result of initialize."""
@@ -252,10 +141,6 @@ class Part(Asking):
             await self.send({"id": id, "result": {"stopReason": reason, **more}})
         else:
             await self.update(sessionUpdate="state_update", state="idle", stopReason=reason, **more)
-
-    async def alive(self) -> None:
-        """See that the client still answers what it is asked."""
-        await self.answer(await self.ask(ALIVE, {}))
 
     async def finish(self, linger: float) -> None:
         """End the turn, and let the client do what it does after it."""

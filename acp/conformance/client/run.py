@@ -1,101 +1,76 @@
-"""Runs checks against a client's command: a fresh process each, under a watchdog. No check hangs."""
+"""Runs checks against a client: a fresh process each, under a watchdog. No check hangs."""
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 
 import anyio
 
-from ...tasks import task_group
-from ..asking import CheckFailed
-from ..verdicts import Faults, Outcome, Transcript, gather, watched
+from ..running import Judged, Tell, judged, run_checks, silent
+from ..side import CheckFailed, Skipped
+from ..verdicts import Outcome, Report, Sightings, Transcript
+from ..walking import Json
 from .agents import RICH
 from .checks import ClientCheck, client_checks
-from .part import Part, Skipped
-from .stage import NotStarted, open_stage, start_client, with_agent
+from .part import Part
+from .settings import ClientSettings
+from .stage import Command, NotStarted, Reach, with_agent
 from .watch import SHOWN_BY
 
 
-@dataclass(frozen=True, slots=True)
-class ClientSettings:
-    """How a client is driven. `timeout` bounds each wait; three times as long bounds a check.
-
-    `says` goes to its stdin, `turn` is the prompt that the checks are about (a client may go through several), and
-    `linger` is how long a client is listened to after its turn; `jobs` clients run at once.
-    Without `interrupt` a client cancels a turn by itself once it has begun; else SIGINT makes it.
-    """
-
-    version: int = 1
-    timeout: float = 10.0
-    linger: float = 1.0
-    cwd: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict[str, str])
-    says: str | None = None
-    turn: int = 1
-    interrupt: bool = True
-    jobs: int = 1
-
-
 async def check_client(
-    argv: Sequence[str],
+    target: str | Sequence[str] | Reach,
     settings: ClientSettings | None = None,
     *,
     only: Collection[str] = (),
-    tell: Callable[[Outcome], None] = lambda outcome: None,
-) -> list[Outcome]:
-    """Judge the client that a command starts; `only` names checks, none means all.
+    tell: Tell = silent,
+) -> Report:
+    """Judge a client: a command line or its words, with `{agent}` in them, or any other way to start one.
 
-    The command has `{agent}` in it. Raises ValueError if it has not.
+    `only` names checks, none means all; `tell` hears of each outcome as soon as it is known. Raises ValueError for a
+    command that has no place for the agent's.
     """
-    settings = settings or ClientSettings()
-    every = client_checks(settings.version)
-    chosen = [check for check in every if not only or check.id in only]
-    active = [check for check in chosen if check.part is not None]
-    if not active:
-        shows = {id for check in chosen for id in SHOWN_BY.get(check.id, ("turn.tour",))}
-        active = [check for check in every if check.id in shows]
-    faults: Faults = {}
-    found: dict[str, Outcome] = {}
-    limit = anyio.CapacityLimiter(settings.jobs)
+    settings, reach, began = settings or ClientSettings(), reach_of(target), time.monotonic()
+    hello: dict[str, Json] = {}
+
+    async def run(check: ClientCheck, seen: Sightings) -> Outcome:
+        outcome, part = await run_check(reach, settings, check, seen)
+        hello.update(part.watch.hello if part else {})
+        return outcome
+
+    outcomes = await run_checks(
+        client_checks(settings.version), run, only=only, shown_by=SHOWN_BY, jobs=settings.jobs, tell=tell
+    )
+    return Report("client", str(reach), settings.version, outcomes, time.monotonic() - began, hello)
+
+
+def reach_of(target: str | Sequence[str] | Reach) -> Reach:
+    """The way to start a client; a way is one already. Raises ValueError."""
+    if not isinstance(target, str | Sequence):
+        return target
+    argv = shlex.split(target) if isinstance(target, str) else list(target)
     with_agent(argv, [], "")  # for its complaint
-
-    async def run(check: ClientCheck) -> None:
-        async with limit:
-            found[check.id] = await run_check(argv, settings, check, faults)
-        if check in chosen:
-            tell(found[check.id])
-
-    async with task_group() as group:
-        for check in active:
-            group.start_soon(run, check)
-    if not any(who == "client" for outcome in found.values() for who, _ in outcome.transcript):
-        silence: tuple[str, Transcript] = "nothing was heard of the client", ()
-        faults = {check.id: silence for check in chosen}
-    for outcome in watched([check for check in chosen if check.part is None], faults):
-        found[outcome.check.id] = outcome
-        tell(outcome)
-    return [found[check.id] for check in chosen]
+    return Command(argv)
 
 
-async def run_check(argv: Sequence[str], settings: ClientSettings, check: ClientCheck, faults: Faults) -> Outcome:
-    """Start a client and run a check in its conversation; the faults that are seen go into `faults`."""
+async def run_check(
+    reach: Reach, settings: ClientSettings, check: ClientCheck, seen: Sightings
+) -> tuple[Outcome, Part | None]:
+    """Start a client and run a check in its conversation; what is seen goes into `seen`."""
     began = time.monotonic()
     cwd = settings.cwd or tempfile.mkdtemp(prefix="acp-check-")
     part: Part | None = None
     transcript: Transcript = ()
-    verdict, words = "fail", f"the watchdog ended it after {3 * settings.timeout:g} s"
+    verdict, words = "fail", f"the watchdog ended it after {settings.watchdog:g} s"
     try:
-        with anyio.move_on_after(3 * settings.timeout):
-            async with (
-                open_stage() as stage,
-                start_client(argv, stage, cwd=cwd, env=settings.env, says=settings.says) as player,
-                await player.enter(settings.timeout) as wire,
-            ):
+        with anyio.move_on_after(settings.watchdog):
+            async with reach(cwd, settings.startup) as (player, wire):
                 part = Part(wire, settings.version, settings.timeout, player)
+                part.startup = settings.startup
                 part.turn_wanted, part.interrupts = settings.turn, settings.interrupt
                 verdict, words = await judge(part, check)
                 transcript = tuple(part.transcript)  # what comes after the verdict is only watched
@@ -106,28 +81,23 @@ async def run_check(argv: Sequence[str], settings: ClientSettings, check: Client
         if settings.cwd is None:
             shutil.rmtree(cwd, ignore_errors=True)
     if part:
-        gather(faults, part.watch.faults, tuple(part.transcript), f" (in {check.id})")
-    if part and not transcript:
-        transcript = tuple(part.transcript)
-    return Outcome(check, verdict, words, time.monotonic() - began, transcript)
+        seen.add(part.watch.faults, part.watch.judged, tuple(part.transcript), f" (in {check.id})")
+        transcript = transcript or tuple(part.transcript)
+    return Outcome(check, verdict, words, time.monotonic() - began, transcript), part
 
 
-async def judge(part: Part, check: ClientCheck, *, opened: bool = False) -> tuple[str, str]:
+async def judge(part: Part, check: ClientCheck, *, opened: bool = False) -> Judged:
     """Run a check, in a conversation that is opened as far as the check wants it, or has been."""
-    try:
+
+    async def hold() -> None:
         if not opened:
             await _open(part, check)
         if words := missing(part, check):
-            return "skip", words
-        if check.part is not None:
-            await check.part(part)
-    except Skipped as reason:
-        return "skip", str(reason)
-    except CheckFailed as failure:
-        return "fail", str(failure)
-    except (KeyError, TypeError, AttributeError) as error:
-        return "fail", f"an answer has another shape than it should: {error!r}"
-    return "pass", ""
+            raise Skipped(words)
+        if check.run is not None:
+            await check.run(part)
+
+    return await judged(hold)
 
 
 async def _open(part: Part, check: ClientCheck) -> None:

@@ -9,12 +9,15 @@ from collections.abc import Callable, Sequence
 
 import anyio
 
-from ..verdicts import Faults, Outcome, gather, watched
+from ..running import Tell, silent
+from ..side import Gone, Message
+from ..verdicts import Outcome, Report, Sightings
 from ..walking import obj, objects
 from .agents import RICH
 from .checks import ClientCheck, client_checks
-from .part import Gone, Message, Part
-from .run import ClientSettings, judge
+from .part import Part
+from .run import judge
+from .settings import ClientSettings
 from .stage import open_stage
 
 ENDS = ("end.", "close.")
@@ -28,10 +31,10 @@ async def serve(
     settings: ClientSettings,
     say: Callable[[str], object],
     *,
-    tell: Callable[[Outcome], None] = lambda outcome: None,
-) -> list[Outcome]:
+    tell: Tell = silent,
+) -> Report:
     """Wait for one client at a socket, play what it asks for, and judge it when it has gone. Raises OSError."""
-    checks = client_checks(settings.version)
+    checks, began = client_checks(settings.version), time.monotonic()
     played: dict[str, Outcome] = {}
     async with open_stage(str(await anyio.Path(path).absolute())) as stage:
         say(f"the agent's command: {shlex.join(stage.command)}")
@@ -49,12 +52,13 @@ async def serve(
                         await part.serve(message)
             except Gone:
                 pass
-    faults: Faults = {}
-    gather(faults, part.watch.faults, tuple(part.transcript))
-    seen = watched([check for check in checks if check.part is None], faults)
-    for outcome in seen:
+    seen = Sightings()
+    seen.add(part.watch.faults, part.watch.judged, tuple(part.transcript))
+    watched = [seen.outcome(check) for check in checks if check.run is None]
+    for outcome in watched:
         tell(outcome)
-    return [*played.values(), *seen]
+    outcomes = (*played.values(), *watched)
+    return Report("client", f"at {path}", settings.version, outcomes, time.monotonic() - began, part.watch.hello)
 
 
 def _named(message: Message, checks: Sequence[ClientCheck]) -> list[ClientCheck]:

@@ -1,83 +1,57 @@
-"""Checks of what a client does for its agent: files, terminals, forms. Each where the client announced it."""
+"""Checks of the files and terminals that a client has for its agent, each where the client announced it."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Self
 from uuid import uuid4
-
-import anyio
-from jsonschema import Draft202012Validator
 
 from ..walking import Json, Object, obj
 from .part import Part
+from .service import Service, absent, refused
 
 TEXT = "first\nsecond é\nthird\nfourth\n"
 READS, WRITES, TERMINALS = {"1": "fs.readTextFile"}, {"1": "fs.writeTextFile"}, {"1": "terminal"}
-FORMS = {"1": "elicitation.form", "2": "elicitation.form"}
-FORM: Object = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string", "title": "Name", "minLength": 2, "maxLength": 9, "default": "check"},
-        "count": {"type": "integer", "title": "Count", "minimum": 3, "maximum": 9, "default": 5},
-        "really": {"type": "boolean", "title": "Really", "default": True},
-        "colour": {"type": "string", "title": "Colour", "enum": ["red", "green"], "default": "green"},
-    },
-    "required": ["name", "count"],
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A check of one thing that a client does for an agent."""
-
-    id: str
-    title: str
-    requirements: tuple[str, ...]
-    run: Callable[[Part], Awaitable[None]]
-    needs: dict[str, str] | None = None
-    unless: dict[str, str] | None = None
-    versions: tuple[int, ...] = (1,)
-    tier: str = "capability"
-
-
 # Files ---------------------------------------------------------------------------------------------------------
 
 
 class Scratch:
-    """A file in the session's directory that is gone when the block is left."""
+    """A file in the session's directory that is gone when the block is left; it is read and written at once."""
 
     def __init__(self, part: Part, text: str | None) -> None:
         cwd = part.variables.get("cwd")
         if not isinstance(cwd, str) or not os.path.isdir(cwd):
             part.fail(f"the session's directory {cwd!r} is none")
-        self.path, self._text = os.path.join(cwd, f"acp-check-{uuid4().hex}.txt"), text
+        self.path, self._text = Path(cwd) / f"acp-check-{uuid4().hex}.txt", text
 
-    async def __aenter__(self) -> str:
+    def __enter__(self) -> Self:
         if self._text is not None:
-            await anyio.Path(self.path).write_bytes(self._text.encode())
-        return self.path
+            self.path.write_bytes(self._text.encode())
+        return self
 
-    async def __aexit__(self, *exc: object) -> None:
-        await anyio.Path(self.path).unlink(missing_ok=True)
+    def __exit__(self, *exc: object) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def read(self) -> bytes | None:
+        """What is in it now; None if it is not there."""
+        return self.path.read_bytes() if self.path.exists() else None
 
 
-async def _read(part: Part, path: str, **more: Json) -> str:
-    params = {"sessionId": part.variables["session"], "path": path, **more}
+async def _read(part: Part, file: Scratch, **more: Json) -> str:
+    params = {"sessionId": part.variables["session"], "path": str(file.path), **more}
     return str(obj(await part.call("fs/read_text_file", params)).get("content"))
 
 
 async def reads(part: Part) -> None:
-    async with Scratch(part, TEXT) as path:
-        if (text := await _read(part, path)) != TEXT:
+    with Scratch(part, TEXT) as file:
+        if (text := await _read(part, file)) != TEXT:
             part.fail(f"{TEXT!r} was read as {text!r}")
 
 
 async def reads_lines(part: Part) -> None:
-    async with Scratch(part, TEXT) as path:
+    with Scratch(part, TEXT) as file:
         for given, wanted in (
             ({"line": 2}, "second é\nthird\nfourth"),
             ({"limit": 2}, "first\nsecond é"),
@@ -85,27 +59,23 @@ async def reads_lines(part: Part) -> None:
             ({"line": 4, "limit": 9}, "fourth"),
         ):
             # Whether a piece ends with its line end is not said; that no line is missing is.
-            if (text := (await _read(part, path, **given)).rstrip("\n")) != wanted:
+            if (text := (await _read(part, file, **given)).rstrip("\n")) != wanted:
                 part.fail(f"with {given} {text!r} was read, not {wanted!r}")
 
 
 async def reads_nothing(part: Part) -> None:
-    async with Scratch(part, None) as path:
-        await _refused(part, "fs/read_text_file", {"path": path})
+    with Scratch(part, None) as file:
+        await refused(part, "fs/read_text_file", {"path": str(file.path)})
     await part.alive()
 
 
 async def writes(part: Part) -> None:
-    async with Scratch(part, None) as path:
+    with Scratch(part, None) as file:
         for text in (TEXT, "", "shorter\r\n"):
-            params = {"sessionId": part.variables["session"], "path": path, "content": text}
+            params = {"sessionId": part.variables["session"], "path": str(file.path), "content": text}
             await part.call("fs/write_text_file", params)
-            try:
-                there = await anyio.Path(path).read_bytes()
-            except OSError as error:
-                part.fail(f"the file is not there after it was written: {error}")
-            if there != text.encode():
-                part.fail(f"{text!r} was written as {there!r}")
+            if (written := file.read()) != text.encode():
+                part.fail(f"{text!r} was written, and the file holds {written!r}")
 
 
 # Terminals -----------------------------------------------------------------------------------------------------
@@ -143,7 +113,7 @@ async def released(part: Part) -> None:
     id = await _terminal(part, "pass")
     await _of(part, id, "wait_for_exit")
     await _of(part, id, "release")
-    await _refused(part, "terminal/output", {"terminalId": id})
+    await refused(part, "terminal/output", {"terminalId": id})
 
 
 async def truncates(part: Part) -> None:
@@ -172,7 +142,7 @@ async def kills(part: Part) -> None:
 
 async def places(part: Part) -> None:
     """A command gets the directory and the variables that it was given."""
-    cwd = str(await anyio.Path(part.variables["elsewhere"]).resolve())
+    cwd = part.variables["elsewhere"]
     env = [{"name": "ACP_CHECK", "value": "a b"}]
     code = "import os; print(os.environ.get('ACP_CHECK'), os.getcwd(), sep='|')"
     id = await _terminal(part, code, cwd=cwd, env=env)
@@ -184,61 +154,27 @@ async def places(part: Part) -> None:
 
 
 async def no_terminal(part: Part) -> None:
-    await _refused(part, "terminal/output", {"terminalId": "acp-check-no-such-terminal"})
+    await refused(part, "terminal/output", {"terminalId": "acp-check-no-such-terminal"})
     await part.alive()
-
-
-# Forms ---------------------------------------------------------------------------------------------------------
-
-
-def _form(part: Part, **more: Json) -> Object:
-    scope = {"sessionId": part.variables["session"], "message": "Check the form"}
-    return {"mode": "form", **scope, "requestedSchema": FORM, **more}
-
-
-async def fills(part: Part) -> None:
-    """What was entered fits the form."""
-    result = obj(await part.call("elicitation/create", _form(part)))
-    if result.get("action") != "accept":
-        return
-    found = Draft202012Validator(FORM).iter_errors(result.get("content"))  # pyright: ignore[reportUnknownMemberType]
-    if wrong := [error.message for error in found]:
-        part.fail(f"{result.get('content')} does not fit the form: {wrong[0]}")
 
 
 # What was not announced ----------------------------------------------------------------------------------------
 
 
-async def _refused(part: Part, method: str, params: Object) -> None:
-    params = {"sessionId": part.variables["session"], **params}
-    answer = await part.answer(await part.ask(method, params))
-    if "error" not in answer:
-        part.fail(f"{method} was answered with {answer.get('result')!r}, not with an error")
-
-
 async def no_reads(part: Part) -> None:
-    async with Scratch(part, TEXT) as path:
-        await _refused(part, "fs/read_text_file", {"path": path})
+    with Scratch(part, TEXT) as file:
+        await refused(part, "fs/read_text_file", {"path": str(file.path)})
 
 
 async def no_writes(part: Part) -> None:
-    async with Scratch(part, None) as path:
-        await _refused(part, "fs/write_text_file", {"path": path, "content": TEXT})
-        if await anyio.Path(path).exists():
+    with Scratch(part, None) as file:
+        await refused(part, "fs/write_text_file", {"path": str(file.path), "content": TEXT})
+        if file.read() is not None:
             part.fail("the file was written all the same")
 
 
 async def no_terminals(part: Part) -> None:
-    await _refused(part, "terminal/create", {"command": sys.executable, "args": ["-c", ""]})
-
-
-async def no_forms(part: Part) -> None:
-    await _refused(part, "elicitation/create", _form(part))
-
-
-def _absent(id: str, title: str, gate: dict[str, str], run: Callable[[Part], Awaitable[None]]) -> Service:
-    more: dict[str, Any] = {"unless": gate, "versions": (1, 2), "tier": "mandatory"}
-    return Service(id, title, ("ACP-040",), run, **more)
+    await refused(part, "terminal/create", {"command": sys.executable, "args": ["-c", ""]})
 
 
 SERVICES = (
@@ -252,9 +188,7 @@ SERVICES = (
     Service("terminal.kill", "A killed command's terminal stays", ("ACP-142",), kills, TERMINALS),
     Service("terminal.place", "A command has its directory and variables", ("ACP-026",), places, TERMINALS),
     Service("terminal.unknown", "An unknown terminal is an error", ("ACP-142",), no_terminal, TERMINALS),
-    Service("elicit.form", "What was entered fits the form", ("ACP-145",), fills, FORMS, versions=(1, 2)),
-    _absent("fs.no-read", "Files are not read where that was not announced", READS, no_reads),
-    _absent("fs.no-write", "Files are not written where that was not announced", WRITES, no_writes),
-    _absent("terminal.none", "Commands are not run where that was not announced", TERMINALS, no_terminals),
-    _absent("elicit.none", "Forms are not shown where that was not announced", FORMS, no_forms),
+    absent("fs.no-read", "Files are not read where that was not announced", READS, no_reads),
+    absent("fs.no-write", "Files are not written where that was not announced", WRITES, no_writes),
+    absent("terminal.none", "Commands are not run where that was not announced", TERMINALS, no_terminals),
 )

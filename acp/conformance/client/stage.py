@@ -15,9 +15,10 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import anyio
 from anyio.abc import SocketListener, SocketStream
@@ -36,8 +37,55 @@ class NotStarted(Exception):
     """The client did not start the agent."""
 
 
-class Wire:
+class Wire(Protocol):
     """Texts to and from a client, and what else an agent's process can do to it. One task receives."""
+
+    async def receive(self) -> bytes | Oversize:
+        """The client's next line. Raises anyio.EndOfStream once it has closed the agent's stdin."""
+        ...
+
+    async def send(self, *texts: bytes) -> None:
+        """Lines to the client. Raises anyio.BrokenResourceError."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Bytes to the client, as they are."""
+        ...
+
+    async def write_apart(self, data: bytes) -> None:
+        """Bytes to the client, which reads them before more comes."""
+        ...
+
+    async def complain(self, data: bytes) -> None:
+        """Bytes to the agent's stderr; waits until they are written."""
+        ...
+
+    async def exit(self, status: int) -> None:
+        """End the agent's process."""
+        ...
+
+
+class Player(Protocol):
+    """A client under test, as a process."""
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    async def ended(self, seconds: float) -> bool:
+        """Has the client ended, within so many seconds?"""
+        ...
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does to it."""
+        ...
+
+    def epitaph(self) -> str:
+        """How the client ended, or that it did not; and its last words."""
+        ...
+
+
+class SocketWire:
+    """The wire to a client's process, by way of the actor that it started."""
 
     def __init__(self, stream: SocketStream) -> None:
         self._stream = stream
@@ -49,7 +97,6 @@ class Wire:
         self.pid = 0
 
     async def receive(self) -> bytes | Oversize:
-        """The client's next line. Raises anyio.EndOfStream once it has closed the agent's stdin."""
         while not self._waiting:
             if self._ended:
                 raise anyio.EndOfStream
@@ -57,27 +104,22 @@ class Wire:
         return self._waiting.popleft()
 
     async def send(self, *texts: bytes) -> None:
-        """Lines to the client. Raises anyio.BrokenResourceError."""
         await self.write(b"\n".join([*texts, b""]))
 
     async def write(self, data: bytes) -> None:
-        """Bytes to the client, as they are."""
         for start in range(0, len(data), LARGEST_FRAME):
             await self._order(b"O", data[start : start + LARGEST_FRAME])
 
     async def write_apart(self, data: bytes) -> None:
-        """Bytes to the client, which reads them before more comes."""
         await self._order(b"S", data)
         await self._acknowledgement()
 
     async def complain(self, data: bytes) -> None:
-        """Bytes to the agent's stderr; waits until they are written."""
         for start in range(0, len(data), LARGEST_FRAME):
             await self._order(b"E", data[start : start + LARGEST_FRAME])
             await self._acknowledgement()
 
     async def exit(self, status: int) -> None:
-        """End the agent's process."""
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             await self._order(b"X", bytes([status]))
 
@@ -141,11 +183,11 @@ class Stage:
         self._listener = listener
         self.command = [sys.executable, "-I", "-S", str(ACTOR), path]
 
-    async def enter(self) -> Wire:
+    async def enter(self) -> SocketWire:
         """The wire to the next client."""
         stream = await self._listener.accept()
         assert isinstance(stream, SocketStream)
-        wire = Wire(stream)
+        wire = SocketWire(stream)
         await wire.greeted()
         return wire
 
@@ -165,7 +207,7 @@ async def open_stage(path: str | None = None) -> AsyncGenerator[Stage]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-class Player:
+class ProcessPlayer:
     """A client's process on a stage."""
 
     def __init__(self, process: ChildTransport, stage: Stage) -> None:
@@ -175,9 +217,9 @@ class Player:
     def returncode(self) -> int | None:
         return self._process.process.returncode
 
-    async def enter(self, seconds: float) -> Wire:
+    async def enter(self, seconds: float) -> SocketWire:
         """The wire to the client, once it has started its agent. Raises NotStarted."""
-        wires: list[Wire] = []
+        wires: list[SocketWire] = []
         with anyio.move_on_after(seconds):
             async with anyio.create_task_group() as group:
 
@@ -195,18 +237,15 @@ class Player:
         return wires[0]
 
     async def ended(self, seconds: float) -> bool:
-        """Has the client ended, within so many seconds?"""
         with anyio.move_on_after(seconds):
             await self._process.process.wait()
         return self.returncode is not None
 
     def interrupt(self) -> None:
-        """What Ctrl-C does to it."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.process.pid, signal.SIGINT)
 
     def epitaph(self) -> str:
-        """How the client ended, or that it did not; and its last words."""
         words = self._process.epitaph()
         return words if self.returncode is not None else "; ".join(filter(None, ["it still runs", words]))
 
@@ -214,7 +253,7 @@ class Player:
 @asynccontextmanager
 async def start_client(
     argv: Sequence[str], stage: Stage, *, cwd: str, env: Mapping[str, str], says: str | None = None
-) -> AsyncGenerator[Player]:
+) -> AsyncGenerator[ProcessPlayer]:
     """Start a client in a directory; `says` goes to its stdin, which else is closed. Raises OSError."""
     filled = with_agent(argv, stage.command, cwd)
     async with spawn_agent(filled, cwd=cwd, env={**os.environ, **env}, patience=0.3) as process:
@@ -225,7 +264,7 @@ async def start_client(
                 await process.send(says.removesuffix("\n").encode())
         async with task_group(cancel_at_end=True) as group:
             group.start_soon(_drain, process)
-            yield Player(process, stage)
+            yield ProcessPlayer(process, stage)
 
 
 async def _drain(process: ChildTransport) -> None:
@@ -234,6 +273,35 @@ async def _drain(process: ChildTransport) -> None:
         while True:
             line = await process.receive()
             process.last_lines.append(str(line) if isinstance(line, Oversize) else line.decode(errors="replace")[:400])
+
+
+class Reach(Protocol):
+    """A way to have a client start our agent."""
+
+    def __call__(self, cwd: str, seconds: float) -> AbstractAsyncContextManager[tuple[Player, Wire]]:
+        """Start the client in a directory, and wait for it so long. Raises NotStarted, OSError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A client that is started by a command with `{agent}` in it. `says` goes to its stdin, which else is closed."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    says: str | None = None
+
+    @asynccontextmanager
+    async def __call__(self, cwd: str, seconds: float) -> AsyncGenerator[tuple[Player, Wire]]:
+        async with (
+            open_stage() as stage,
+            start_client(self.argv, stage, cwd=cwd, env=self.env, says=self.says) as player,
+            await player.enter(seconds) as wire,
+        ):
+            yield player, wire
+
+    def __str__(self) -> str:
+        return shlex.join(self.argv)
 
 
 def with_agent(argv: Sequence[str], agent: Sequence[str], cwd: str) -> list[str]:

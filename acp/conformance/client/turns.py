@@ -6,11 +6,13 @@ from contextlib import suppress
 
 import anyio
 
-from ..asking import CheckFailed
-from ..walking import Json, key, obj
-from .part import ALIVE, Gone, Part, Skipped
+from ..side import ALIVE, CheckFailed, Gone, Skipped
+from ..walking import Json, obj
+from .part import Part
 
 BIG = 8 * 2**20  # characters of one message
+HOLD = 0.3
+"""Seconds that are listened for what is not to come."""
 NOISE = 2**20  # bytes on stderr, more than any pipe holds
 
 
@@ -33,7 +35,7 @@ async def split(part: Part) -> None:
     """One character's bytes arrive one by one."""
     id = "ключ-é-語-😀"
     rest = part.encoded({"id": id, "method": ALIVE, "params": {}}) + b"\n"
-    part.note(rest)
+    part.note(rest.strip(), part.us)
     with part.living():
         while rest:
             cut = next((n + 1 for n, byte in enumerate(rest) if byte >= 0x80), len(rest))
@@ -46,7 +48,7 @@ async def joined(part: Part) -> None:
     """Two messages in one piece."""
     ids = {"check-1", "check-2"}
     data = b"".join(part.encoded({"id": id, "method": ALIVE, "params": {}}) + b"\n" for id in sorted(ids))
-    part.note(data)
+    part.note(data.strip(), part.us)
     with part.living():
         await part.wire.write(data)
     while ids:
@@ -67,13 +69,32 @@ async def noise(part: Part) -> None:
 
 async def failing(part: Part) -> None:
     """The prompt is answered with an error."""
-    await part.refuse(await part.request("session/prompt"), -32603, "The model is out")
+    await _failing(part, -32603, "The model is out")
+
+
+async def _failing(part: Part, code: int, words: str) -> None:
+    await part.refuse(await part.request("session/prompt"), code, words)
     try:
         await part.alive()
     except Gone:
         ended = part.player is not None and await part.player.ended(part.patience)
         if ended and part.player and (part.player.returncode or 0) < 0:
             part.fail(f"an error in answer to a prompt ended the client; {part.epitaph()}")
+
+
+async def logged_out(part: Part) -> None:
+    """The prompt is answered with -32000: the login is gone."""
+    await _failing(part, -32000, "Authentication required")
+
+
+async def unknown_state(part: Part) -> None:
+    """A state of tomorrow is not the end of the turn."""
+    await part.update(sessionUpdate="state_update", state="_check_state")
+    took = "an unknown state was taken for the end of the turn"
+    if await part.silence(HOLD, lambda m: m.get("method") in ("session/close", "session/prompt"), took):
+        part.fail(f"{took}: the client has gone")
+    await part.update(sessionUpdate="state_update", state="running")
+    await part.end_turn()
 
 
 async def permission(part: Part) -> None:
@@ -122,7 +143,7 @@ async def cancels(part: Part) -> None:
     """Open questions are answered `cancelled` when the client cancels."""
     id = await part.ask("session/request_permission", part.permission("Wait for the user"))
     await _cancelled(part)
-    before = key(id) in part.passed
+    before = part.has_answered(id)
     answer = await part.answer(id)
     outcome = obj(obj(answer.get("result")).get("outcome")).get("outcome")
     with suppress(Gone):

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree
 
 from ..requirements import requirements
-from ..verdicts import Outcome, conformant
+from ..verdicts import BINDING, TIERS, VERDICTS, Report
 from .text import shown
 
 
-def as_json(outcomes: Sequence[Outcome], version: int) -> str:
-    """Everything, transcripts of failures included."""
-    duties = requirements(version)
+def as_json(report: Report) -> str:
+    """Everything, transcripts of failures included; requirements with the ids that the official kit has for them."""
+    duties = requirements(report.version)
     rows: list[dict[str, Any]] = [
         {
             "id": o.check.id,
@@ -27,22 +26,42 @@ def as_json(outcomes: Sequence[Outcome], version: int) -> str:
             "aliases": [name for id in o.check.requirements if id in duties for name in duties[id].aliases],
             "transcript": o.transcript if o.verdict == "fail" else [],
         }
-        for o in outcomes
+        for o in report.outcomes
     ]
-    return json.dumps({"protocol": version, "conformant": conformant(outcomes), "checks": rows}, indent=1)
+    whole: dict[str, Any] = {
+        "side": report.side,
+        "subject": report.subject,
+        "name": report.name,
+        "protocol": report.version,
+        "conformant": report.conformant,
+        "seconds": round(report.seconds, 3),
+        "counts": {tier: {word: report.count(word, tier) for word in VERDICTS} for tier in TIERS},
+        "hello": report.hello,
+        "checks": rows,
+    }
+    return json.dumps(whole, indent=1)
 
 
-def as_junit(outcomes: Sequence[Outcome]) -> str:
-    """The dialect of XML that continuous integration reads."""
-    failed = sum(o.verdict == "fail" for o in outcomes)
-    suite = ElementTree.Element("testsuite", name="acp check", tests=str(len(outcomes)), failures=str(failed))
-    for o in outcomes:
+def as_junit(report: Report) -> str:
+    """A suite of test cases, a check each; what is advisory never fails there, and says what was seen."""
+    failed = len(report.failed(*BINDING))
+    suite = ElementTree.Element(
+        "testsuite",
+        name=f"acp check {report.side}, version {report.version}",
+        tests=str(len(report.outcomes)),
+        failures=str(failed),
+        skipped=str(len(report.outcomes) - report.count("pass") - failed),
+        time=f"{report.seconds:.3f}",
+    )
+    for o in report.outcomes:
         case = ElementTree.SubElement(
-            *(suite, "testcase"), classname=o.check.tier, name=o.check.id, time=f"{o.seconds:.3f}"
+            *(suite, "testcase"), classname=f"acp.{o.check.tier}", name=o.check.id, time=f"{o.seconds:.3f}"
         )
         if o.verdict != "pass":
-            tag = "failure" if o.verdict == "fail" else "skipped"
-            ElementTree.SubElement(case, tag, message=_printable(o.words)).text = _printable(shown(o.transcript))
+            binding = o.verdict == "fail" and o.check.tier in BINDING
+            words = f"{o.check.tier}: {o.words}" if o.verdict == "fail" and not binding else o.words
+            told = ElementTree.SubElement(case, "failure" if binding else "skipped", message=_printable(words))
+            told.text = _printable(shown(o.transcript)) if o.verdict == "fail" else ""
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 
-from ..verdicts import Outcome
+from ..verdicts import Outcome, Report
 from .text import shown, summary
 
 STYLE = """body{font:15px system-ui;margin:2rem auto;max-width:70rem;padding:0 1rem;color-scheme:light dark}
@@ -16,16 +15,16 @@ SCRIPT = """document.querySelector('input').oninput=e=>document.querySelectorAll
 r.hidden=!r.textContent.toLowerCase().includes(e.target.value.toLowerCase()))"""
 
 
-def as_html(outcomes: Sequence[Outcome], version: int) -> str:
+def as_html(report: Report) -> str:
     """One page that needs nothing else."""
     rows = "".join(
         f"<tr><td class={o.verdict}>{o.verdict}<td>{o.check.tier}<td>{html.escape(o.check.id)}"
         f"<td>{html.escape(o.check.title)}{_details(o)}<td>{' '.join(o.check.requirements)}"
-        for o in outcomes
+        for o in report.outcomes
     )
     return (
         f"<!doctype html><meta charset=utf-8><title>acp check</title><style>{STYLE}</style>"
-        f"<h1>Version {version}</h1><p>{html.escape(summary(outcomes))}</p><input placeholder=filter>"
+        f"<h1>Version {report.version}</h1><p>{html.escape(summary(report))}</p><input placeholder=filter>"
         f"<table><thead><tr><th>verdict<th>tier<th>check<th>what<th>requirements<tbody>{rows}</table>"
         f"<script>{SCRIPT}</script>"
     )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from ..verdicts import Outcome, Transcript, conformant
+from ..verdicts import TIERS, VERDICTS, Outcome, Report, Transcript
 
 
 def line(outcome: Outcome) -> str:
@@ -15,11 +13,24 @@ def line(outcome: Outcome) -> str:
     return f"{outcome.verdict:<5} {check.tier:<13} {check.id:<25} {check.title}  [{duties}]{words}"
 
 
-def summary(outcomes: Sequence[Outcome]) -> str:
-    """The verdict in a line."""
-    counts = {word: sum(o.verdict == word for o in outcomes) for word in ("pass", "fail", "skip")}
-    verdict = "CONFORMANT" if conformant(outcomes) else "NOT CONFORMANT"
-    return f"{verdict}: {counts['pass']} passed, {counts['fail']} failed, {counts['skip']} not announced"
+def summary(report: Report) -> str:
+    """The counts by tier, and the verdict in a line."""
+    rows = [f"{'':<14}" + "".join(f"{word:>6}" for word in VERDICTS)]
+    for tier in TIERS:
+        counts = [report.count(word, tier) for word in VERDICTS]
+        if any(counts):
+            rows.append(f"{tier:<14}" + "".join(f"{count:>6}" for count in counts))
+    return "\n".join(["", *rows, "", verdict(report)])
+
+
+def verdict(report: Report) -> str:
+    """Whether it conforms, and how much was judged."""
+    word = "CONFORMANT" if report.conformant else "NOT CONFORMANT"
+    passed, failed, skipped = map(report.count, VERDICTS)
+    return (
+        f"{word}: {report.name}, {report.side} of version {report.version}: "
+        f"{passed} passed, {failed} failed, {skipped} not announced or nothing to judge, in {report.seconds:.1f} s"
+    )
 
 
 def shown(transcript: Transcript) -> str:

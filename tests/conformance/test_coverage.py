@@ -1,0 +1,40 @@
+"""What the requirements ask for and what the checks judge are the same, in both versions and from both ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from acp.conformance.__main__ import main
+from acp.conformance.coverage import SIDES, counts, coverage
+from acp.conformance.requirements import requirements
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_requirement_is_judged_or_no_wire_shows_it(version: int) -> None:
+    rows = coverage(version)
+    assert [row.requirement.id for row in rows if row.judged == bool(row.requirement.unobservable)] == []
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_requirement_is_judged_at_the_side_whose_it_is(version: int) -> None:
+    for row in coverage(version):
+        if row.judged and row.requirement.who in SIDES:
+            assert getattr(row, row.requirement.who), row.requirement.id
+
+
+def test_a_requirement_says_the_same_in_both_versions() -> None:
+    first, second = requirements(1), requirements(2)
+    for id in first.keys() & second.keys():
+        assert (first[id].who, first[id].versions, first[id].unobservable) == (
+            *(second[id].who, second[id].versions, second[id].unobservable),
+        ), id
+        assert first[id].versions == (1, 2)
+    assert all(duty.versions == (1,) for id, duty in first.items() if id not in second)
+    assert all(duty.versions == (2,) for id, duty in second.items() if id not in first)
+
+
+def test_all_that_can_be_seen_is_judged_and_the_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    every, judged, unseen = counts()
+    assert (every, judged, unseen) == (163, 152, 11)
+    assert main(["coverage"]) == 0
+    assert "163 requirements, 152 judged, 11 that no wire shows" in capsys.readouterr().out
