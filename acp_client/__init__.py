@@ -4,6 +4,7 @@
       │          └► ledger           the session's state, as a Snapshot
       └► opening ─► surface_v1, _v2  what the versions say
     host/                            what the agent may ask of us: files, commands, forms, permission
+    provided                         and MCP servers that run here, over the connection itself
     supervisor ─► rejoined, catchup  connects again when the network was lost
     cli/                             the command, and what it shows
 

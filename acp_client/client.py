@@ -26,6 +26,7 @@ from .host.elicitation import answered
 from .host.host import Host
 from .launch import CannotStart, Remote, Target, is_url, open_transport
 from .opening import INITIALIZE, open_surface
+from .provided import Provided, Tell
 from .reconnect import OnState, Reconnect
 from .session import KEPT_UPDATES, Session, Turn
 from .surface import AgentInfo, Opened, PendingTurn, Place, Question, SessionCard, Surface
@@ -60,6 +61,7 @@ class Client:
         self._group: TaskGroup | None = None
         self._supervisor: Supervisor | None = None
         self._early: dict[str, deque[Update]] = {}
+        self._provided: Provided | None = None
 
     def __repr__(self) -> str:
         return f"<Client of {self.info.name or 'an agent'} [{len(self.sessions)} sessions, {self.connection!r}]>"
@@ -87,7 +89,7 @@ class Client:
 
         `mcp_servers` are passed on as they are on the wire.
         """
-        place = _place(cwd, directories, mcp_servers)
+        place = self._place(cwd, directories, mcp_servers)
         return self._begin(await self.surface.new_session(place), place)
 
     async def load_session(
@@ -103,7 +105,7 @@ class Client:
 
         Raises RequestError, ConnectionClosed, and LocalProtocolError where the agent cannot.
         """
-        place = _place(cwd, directories, mcp_servers)
+        place = self._place(cwd, directories, mcp_servers)
         if id in self.sessions:
             raise LocalProtocolError(f"session {id} is open already")
         session = self._begin(Opened(id), place)
@@ -119,7 +121,7 @@ class Client:
 
     async def fork_session(self, id: str, cwd: str | os.PathLike[str]) -> Session:
         """A new session with the history of another (unstable). Raises like `load_session`."""
-        place = _place(cwd, (), ())
+        place = self._place(cwd)
         return self._begin(await self.surface.fork_session(id, place), place)
 
     async def list_sessions(self, cwd: str | os.PathLike[str] | None = None) -> list[SessionCard]:
@@ -139,6 +141,19 @@ class Client:
         if (session := self.sessions.get(id)) is not None:
             await session.close()
         await self.surface.delete_session(id)
+
+    def _place(
+        self,
+        cwd: str | os.PathLike[str],
+        directories: Sequence[str | os.PathLike[str]] = (),
+        mcp_servers: Sequence[Mapping[str, Json]] = (),
+    ) -> Place:
+        provided: Sequence[Mapping[str, Json]] = ()
+        if self._provided is not None and self.surface.takes_provided:
+            provided = self._provided.offers
+        elif self._provided is not None:
+            log.warning("the agent reaches no MCP servers of its client; those of the host are not offered")
+        return Place(_absolute(cwd), [_absolute(path) for path in directories], [*mcp_servers, *provided])
 
     def _begin(self, opened: Opened, place: Place) -> Session:
         assert self._group is not None
@@ -187,6 +202,10 @@ class Client:
             return None
         return await session.ask(question)
 
+    async def mcp_asked(self, params: Mapping[str, Json], tell: Tell) -> dict[str, Json]:
+        assert self._provided is not None  # or there is no handler
+        return await self._provided.ask(params, tell)
+
     async def elicited(self, params: Mapping[str, Json]) -> dict[str, Json]:
         id = params.get("sessionId")
         session = self.sessions.get(id) if id is not None else None
@@ -203,6 +222,8 @@ class Client:
         await exits.enter_async_context(self.connection)
         self._group = await exits.enter_async_context(anyio.create_task_group())
         exits.push_async_callback(self._stop)
+        if self._host.mcp_servers:
+            self._provided = Provided(self._host.mcp_servers, self._group)
         try:
             with anyio.fail_after(seconds):
                 self.surface = await open_surface(self.connection, self._host, self, self._version, _release())
@@ -330,14 +351,6 @@ def connect(
     """
     remote = Remote(headers or {}, tls, insecure)
     return _Connecting(target, host or Host(), cwd, env, start_timeout, version, remote, reconnect, on_state)
-
-
-def _place(
-    cwd: str | os.PathLike[str],
-    directories: Sequence[str | os.PathLike[str]],
-    mcp_servers: Sequence[Mapping[str, Json]],
-) -> Place:
-    return Place(_absolute(cwd), [_absolute(path) for path in directories], mcp_servers)
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:

@@ -24,6 +24,7 @@ from acp.updates import (
 )
 
 from .host.host import Host, Option
+from .provided import Tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,10 @@ class Owner(Protocol):
         """The agent asks for permission: the id of an option, or None."""
         ...
 
+    async def mcp_asked(self, params: Mapping[str, Json], tell: Tell) -> dict[str, Json]:
+        """The agent asks an MCP server of the host's: the answer, both as in `mcp/message`."""
+        ...
+
     async def elicited(self, params: Mapping[str, Json]) -> dict[str, Json]:
         """The agent asks for the user's input: the answer, both as in `elicitation/create`."""
         ...
@@ -146,6 +151,11 @@ class Surface(Protocol):
 
     @property
     def info(self) -> AgentInfo: ...
+
+    @property
+    def takes_provided(self) -> bool:
+        """Whether the agent reaches MCP servers over this connection."""
+        ...
 
     def accept(self, answer: Json) -> None:
         """Take the agent's answer to `initialize` and open what it advertised. Raises ValidationError."""

@@ -6,7 +6,7 @@ come later are the session's, not the turn's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -52,10 +52,16 @@ class SurfaceV1:
             TerminalsV1(host.terminals).add_to(self.handlers)
         if host.elicit is not None:
             self.handlers.on(schema.ELICITATION_CREATE, self._elicited)
+        if host.mcp_servers:
+            self.handlers.on(schema.MCP_MESSAGE, self._mcp_asked)
 
     @property
     def dialect(self) -> Dialect:
         return DIALECTS[1]
+
+    @property
+    def takes_provided(self) -> bool:
+        return bool(self._mcp.acp)
 
     # How it begins -------------------------------------------------------------------------------
 
@@ -201,6 +207,13 @@ class SurfaceV1:
         outcome = schema.SelectedRequestPermissionOutcome(option_id=chosen)
         return schema.RequestPermissionResponse(outcome=outcome)
 
+    async def _mcp_asked(self, request: schema.MessageMcpRequest) -> schema.MessageMcpResponse:
+        async def tell(params: Mapping[str, Json]) -> None:
+            said = schema.MessageMcpNotification.decode(params)
+            await self.connection.notify(schema.MCP_MESSAGE_NOTIFICATION, said)
+
+        return schema.MessageMcpResponse.decode(await self._owner.mcp_asked(request.encode(), tell))
+
     async def _elicited(self, request: schema.CreateElicitationRequest) -> schema.CreateElicitationResponse:
         return schema.CreateElicitationResponse.decode(await self._owner.elicited(request.encode()))
 
@@ -257,6 +270,7 @@ def _calls(said: schema.InitializeResponse) -> list[Method[Any, Any]]:
         *([schema.SESSION_CLOSE] if sessions.close is not None else []),
         *([schema.SESSION_DELETE] if sessions.delete is not None else []),
         *([schema.SESSION_FORK] if sessions.fork is not None else []),
+        *([schema.MCP_MESSAGE_NOTIFICATION] if able.mcp_capabilities.acp else []),
     ]
 
 

@@ -52,10 +52,16 @@ class SurfaceV2:
         self.handlers = Handlers().on(dialect.REPORT, self._updated).on(schema.SESSION_REQUEST_PERMISSION, self._asked)
         if host.elicit is not None:
             self.handlers.on(schema.ELICITATION_CREATE, self._elicited)
+        if host.mcp_servers:
+            self.handlers.on(schema.MCP_MESSAGE, self._mcp_asked)
 
     @property
     def dialect(self) -> Dialect:
         return DIALECTS[2]
+
+    @property
+    def takes_provided(self) -> bool:
+        return self._able.mcp is not None and self._able.mcp.acp is not None
 
     # How it begins -------------------------------------------------------------------------------
 
@@ -194,6 +200,13 @@ class SurfaceV2:
         outcome = schema.SelectedRequestPermissionOutcome(option_id=chosen)
         return schema.RequestPermissionResponse(outcome=outcome)
 
+    async def _mcp_asked(self, request: schema.MessageMcpRequest) -> schema.MessageMcpResponse:
+        async def tell(params: Mapping[str, Json]) -> None:
+            said = schema.MessageMcpNotification.decode(params)
+            await self.connection.notify(schema.MCP_MESSAGE_NOTIFICATION, said)
+
+        return schema.MessageMcpResponse.decode(await self._owner.mcp_asked(request.encode(), tell))
+
     async def _elicited(self, request: schema.CreateElicitationRequest) -> schema.CreateElicitationResponse:
         return schema.CreateElicitationResponse.decode(await self._owner.elicited(request.encode()))
 
@@ -278,6 +291,7 @@ def _calls(said: schema.InitializeResponse) -> list[Method[Any, Any]]:
         schema.TERMINAL_CANCEL,
         *([schema.SESSION_DELETE] if able.delete is not None else []),
         *([schema.SESSION_FORK] if able.fork is not None else []),
+        *([schema.MCP_MESSAGE_NOTIFICATION] if able.mcp is not None and able.mcp.acp is not None else []),
     ]
 
 

@@ -26,11 +26,11 @@ class Permission:
     """What must be allowed before an action runs.
 
     `scope` is what the user's policy speaks of; `key` is what "always" would remember (a directory for
-    edits, an argv prefix for commands), shown word for word in `always_name`. `always_name` None: there is
-    no "always".
+    edits, an argv prefix for commands, a tool of an MCP server), shown word for word in `always_name`. `always_name`
+    None: there is no "always".
     """
 
-    scope: Literal["edit", "execute", "protected"]
+    scope: Literal["edit", "execute", "mcp", "protected"]
     key: str = ""
     always_name: str | None = None
 

@@ -105,6 +105,8 @@ def begin_log(options: argparse.Namespace) -> None:
         raise ValueError(f"--log-file: {error}") from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, handlers=[handler])
+    for library in ("httpx2", "httpcore2", "mcp"):  # they log addresses and messages, and secrets may be in either
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def _lease(text: str) -> float:

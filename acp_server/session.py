@@ -31,6 +31,7 @@ from acp.updates import (
     Update,
 )
 
+from .mcp.servers import Servers
 from .model import Sampling
 from .options import MODE, Options
 from .permissions import Option, Permissions, Policy
@@ -40,7 +41,7 @@ from .storage.store import Card, Entry, Log, SessionTaken
 from .turn.calls import Ask
 from .turn.chunks import Emit
 from .turn.conversation import Conversation, result_limit
-from .turn.turn import MAX_STEPS, Parts, PromptTooLong, Spent, Turn, TurnEnd, TurnFailed
+from .turn.turn import MAX_STEPS, Parts, PromptTooLong, Spent, Turn, TurnEnd, TurnFailed, check_room
 from .workspace.workspace import Overlay, Workspace
 
 if TYPE_CHECKING:
@@ -109,7 +110,9 @@ class Session:
     it is `taken`. `on_wanted` is called while another process asks for it, with True if it is to have it at once.
     """
 
-    def __init__(self, kept: Kept, options: Options, settings: Settings, client: Client, group: TaskGroup) -> None:
+    def __init__(
+        self, kept: Kept, options: Options, settings: Settings, client: Client, group: TaskGroup, servers: Servers
+    ) -> None:
         self.card = kept.card
         self.options = options
         options.restore(settings_of(kept.entries))
@@ -120,6 +123,7 @@ class Session:
         self._settings = settings
         self._client = client
         self._group = group
+        self._servers = servers
         self._said = messages_of(kept.entries)
         self._recorder = Recorder(kept.entries)
         self._conversation: Conversation | None = None
@@ -138,6 +142,7 @@ class Session:
         self.taken = False
         self.on_wanted: Callable[[bool], None] | None = None
         self._log.watch(self._give_up, self._wanted)
+        servers.start(group)
 
     @property
     def id(self) -> str:
@@ -182,8 +187,9 @@ class Session:
         try:
             with anyio.CancelScope() as self._scope:
                 try:
-                    self._turn = await self._begin_turn()
+                    parts = await self._begin_turn(text)
                     await self._insert(blocks or (TextBlock(text),), name, inserted)
+                    self._turn = Turn(await self._with_servers(parts), f"t{self._turns}")
                     reason = await self._turn.run(text)
                     ending = TurnEnded(reason)
                 except Exception as error:
@@ -215,7 +221,8 @@ class Session:
         """Cancel one call of the running turn; False if it cannot be cancelled now."""
         return self._scope is not None and self._turn is not None and self._turn.cancel_call(id)
 
-    async def _begin_turn(self) -> Turn:
+    async def _begin_turn(self, text: str) -> Parts:
+        """What the turn is made of, but for the tools of MCP servers. Raises PromptTooLong, ModelError."""
         backend = self.options.backend
         info = await backend.ready()
         if self._conversation is None:
@@ -223,8 +230,9 @@ class Session:
             self._conversation = Conversation(system, self._said)
         if self._toolbox is None:
             self._toolbox = await anyio.to_thread.run_sync(_toolbox, self.workspace, result_limit(info))
+        check_room(self._conversation, text, info, self._toolbox.specs)
         self._turns += 1
-        parts = Parts(
+        return Parts(
             self._conversation,
             backend,
             info,
@@ -236,7 +244,12 @@ class Session:
             self.options.sampling(self._settings.sampling),
             self._settings.max_steps,
         )
-        return Turn(parts, f"t{self._turns}")
+
+    async def _with_servers(self, parts: Parts) -> Parts:
+        tools = await self._servers.tools(parts.tools, parts.info)
+        for problem in self._servers.problems():
+            await self._emit(Notice("warning", "An MCP server cannot be used", problem))
+        return replace(parts, tools=tools)
 
     async def _insert(self, blocks: Sequence[Block], name: Json, inserted: Callable[[str], None] | None) -> None:
         message = Message("user", f"t{self._turns}.u", tuple(blocks))
@@ -278,6 +291,11 @@ class Session:
         await self._save()
         await self._emit(SessionInfo(title, self.card.updated_at))
 
+    def serve_with(self, servers: Servers) -> None:
+        """From the next turn on use these MCP servers, which are all that the client offers now, and no others."""
+        servers.take_over(self._servers, self._group)
+        self._servers = servers
+
     # Ends and beginnings ---------------------------------------------------------------------------
 
     async def show(self, update: Update) -> None:
@@ -304,6 +322,7 @@ class Session:
                 self.cancel()
                 await self._ended.wait()
         self._closed = True
+        self._servers.stop()
         self._record()
         with anyio.move_on_after(SAVING, shield=True):
             try:
@@ -316,6 +335,7 @@ class Session:
         log.warning("session %s was taken over by another process, or deleted", self.id)
         self.taken = True
         self.cancel()
+        self._servers.stop()
 
     def _wanted(self, at_once: bool) -> None:
         if self.on_wanted is not None:

@@ -20,6 +20,9 @@ from anyio.abc import TaskGroup
 from acp.errors import ErrorCode, RequestError
 from acp.updates import SessionInfo
 
+from .mcp.carrier import Carrier
+from .mcp.offer import Offer
+from .mcp.servers import Servers
 from .options import Options
 from .session import Client, Kept, Session
 from .shelter import Line
@@ -48,12 +51,18 @@ class Page:
 
 
 class Sessions:
-    """What one client has open, and the doors to what the agent keeps. `client_of` gives a session its client."""
+    """What one client has open, and the doors to what the agent keeps.
 
-    def __init__(self, agent: Agent, group: TaskGroup, client_of: Callable[[str], Client]) -> None:
+    `client_of` gives a session its client; `carrier` reaches the MCP servers that the client itself provides.
+    """
+
+    def __init__(
+        self, agent: Agent, group: TaskGroup, client_of: Callable[[str], Client], carrier: Carrier | None = None
+    ) -> None:
         self._agent = agent
         self._group = group
         self._client_of = client_of
+        self._carrier = carrier
         self._open: dict[str, Session] = {}
         self._lines: dict[str, Line] = {}
 
@@ -68,13 +77,17 @@ class Sessions:
 
     # Open ------------------------------------------------------------------------------------------
 
-    async def create(self, cwd: str, directories: Sequence[str] = ()) -> Session:
+    async def create(self, cwd: str, directories: Sequence[str] = (), servers: Sequence[Offer] = ()) -> Session:
         """A new session. Raises RequestError -32602 for a directory that cannot be one."""
         card = Card(uuid.uuid4().hex, *_directories(cwd, directories)).touched()
-        return await self._hold(lambda: Kept(card, self._agent.store.create(card)))
+        return await self._hold(lambda: Kept(card, self._agent.store.create(card)), servers)
 
-    async def open(self, id: str, cwd: str, directories: Sequence[str] = (), *, replay: bool = False) -> Session:
-        """A session that was kept, in the directories that the client names now. Raises RequestError.
+    async def open(
+        self, id: str, cwd: str, directories: Sequence[str] = (), servers: Sequence[Offer] = (), *, replay: bool = False
+    ) -> Session:
+        """A session that was kept, in the directories and with the MCP servers that the client names now.
+
+        Raises RequestError.
 
         With `replay` its whole history is sent. One that waits for its client stays in the directories it has.
         """
@@ -87,9 +100,12 @@ class Sessions:
                 self._open[id], self._lines[id] = session, line
                 if replay:
                     await self._tell_history(session)
+            session.serve_with(self._servers(servers, session.card.cwd))
             return session
         if session is None:
-            session = await self._open_kept(id, where, others)
+            session = await self._open_kept(id, where, others, servers)
+        else:
+            session.serve_with(self._servers(servers, session.card.cwd))
         if replay:
             async with session.telling:
                 await self._tell_history(session)
@@ -103,8 +119,7 @@ class Sessions:
         shelter = self._agent.shelter
         return None if shelter is None else shelter.claim(self._agent.principal, id)
 
-    async def _open_kept(self, id: str, where: str, others: tuple[str, ...]) -> Session:
-
+    async def _open_kept(self, id: str, where: str, others: tuple[str, ...], servers: Sequence[Offer]) -> Session:
         def hold() -> Kept:
             card, entries, held = self._agent.store.open(id)
             words = last_words(entries)
@@ -112,9 +127,9 @@ class Sessions:
                 held.append(*words)
             return Kept(replace(card, cwd=where, directories=others, archived=False), held, [*entries, *words])
 
-        return await self._hold(hold)
+        return await self._hold(hold, servers)
 
-    async def fork(self, id: str, cwd: str, directories: Sequence[str] = ()) -> Session:
+    async def fork(self, id: str, cwd: str, directories: Sequence[str] = (), servers: Sequence[Offer] = ()) -> Session:
         """A new session with the history that another has so far."""
         where, others = _directories(cwd, directories)
 
@@ -124,9 +139,9 @@ class Sessions:
             history = copied(entries)
             return Kept(copy, self._agent.store.create(copy, history), history)
 
-        return await self._hold(hold)
+        return await self._hold(hold, servers)
 
-    async def _hold(self, hold: Callable[[], Kept]) -> Session:
+    async def _hold(self, hold: Callable[[], Kept], servers: Sequence[Offer]) -> Session:
         if len(self._open) >= MAX_SESSIONS:
             raise RequestError(ErrorCode.INTERNAL_ERROR, f"This connection already has {MAX_SESSIONS} sessions.")
         kept = await self._in_thread(hold)
@@ -137,7 +152,8 @@ class Sessions:
             line = self._lines[kept.card.id] = Line(client, fate_of(kept.entries))
             client = line.client()
         try:
-            session = Session(kept, options, settings, client, self._group)
+            offered = self._servers(servers, kept.card.cwd)
+            session = Session(kept, options, settings, client, self._group, offered)
         except OSError as error:
             self._lines.pop(kept.card.id, None)
             await self._in_thread(kept.log.close)
@@ -145,6 +161,9 @@ class Sessions:
         self._open[session.id] = session
         log.info("session %s in %s", session.id, session.cwd)
         return session
+
+    def _servers(self, offers: Sequence[Offer], cwd: str) -> Servers:
+        return Servers(offers, cwd, self._carrier)
 
     async def _tell_history(self, session: Session) -> None:
         """Send the whole history, as it was first sent."""

@@ -34,7 +34,8 @@ from acp.v1 import dialect, schema
 from acp.wire import Json, Wire
 
 from .commands import listed, spelled_out
-from .mcp_servers import note
+from .mcp.carrier import Carrier
+from .mcp.offer import mcp_is_installed, offers
 from .model import ModelError
 from .options import MODE
 from .parts import MARKS, told
@@ -68,7 +69,8 @@ class SurfaceV1:
     def __init__(self, agent: Agent, group: TaskGroup, connection: Connection) -> None:
         self._agent = agent
         self._connection = connection
-        self._sessions = Sessions(agent, group, self._client_of)
+        self._carrier = Carrier(connection, schema.MCP_MESSAGE)
+        self._sessions = Sessions(agent, group, self._client_of, self._carrier)
         self._client = schema.ClientCapabilities()
 
     async def wait_idle(self) -> None:
@@ -89,6 +91,7 @@ class SurfaceV1:
         capabilities: dict[str, Json] = {
             "loadSession": True,
             "promptCapabilities": {"image": False, "audio": False, "embeddedContext": True},
+            **told(mcpCapabilities=self._mcp() or None),
             "sessionCapabilities": {mark: {} for mark in marks},
             **({"auth": auth} if auth else {}),
         }
@@ -132,6 +135,8 @@ class SurfaceV1:
             handlers.on(schema.SESSION_STATUS, self.status)
         if agent.opens("title"):
             handlers.on(schema.SESSION_SET_TITLE, self.set_title)
+        if agent.opens("mcp_over_acp"):
+            handlers.on(schema.MCP_MESSAGE_NOTIFICATION, self._carrier.told)
         return handlers
 
     def calls(self) -> list[Method[Any, Any]]:
@@ -147,7 +152,13 @@ class SurfaceV1:
             *([schema.ELICITATION_CREATE] if elicitation else []),
             *([schema.ELICITATION_COMPLETE] if elicitation and elicitation.url else []),
             *([schema.AUTH_STATUS_UPDATE] if self._agent.opens("auth_status") else []),
+            *([schema.MCP_MESSAGE] if self._agent.opens("mcp_over_acp") else []),
         ]
+
+    def _mcp(self) -> dict[str, Json]:
+        """The kinds of MCP servers that can be reached, besides commands, which every agent runs."""
+        kinds = ("http", "sse", *(("acp",) if self._agent.opens("mcp_over_acp") else ()))
+        return dict.fromkeys(kinds, True) if mcp_is_installed() else {}
 
     # Who is there -----------------------------------------------------------------------------------
 
@@ -166,8 +177,8 @@ class SurfaceV1:
 
     async def new_session(self, request: schema.NewSessionRequest) -> schema.NewSessionResponse:
         self._agent.check_login()
-        note(request.mcp_servers)
-        session = await self._sessions.create(request.cwd, request.additional_directories)
+        servers = offers(request.mcp_servers)
+        session = await self._sessions.create(request.cwd, request.additional_directories, servers)
         self._announce_later(session)
         return schema.NewSessionResponse(session_id=session.id, **_settings(session))
 
@@ -185,8 +196,8 @@ class SurfaceV1:
 
     async def fork(self, request: schema.ForkSessionRequest) -> schema.ForkSessionResponse:
         self._agent.check_login()
-        note(request.mcp_servers)
-        session = await self._sessions.fork(request.session_id, request.cwd, request.additional_directories)
+        servers = offers(request.mcp_servers)
+        session = await self._sessions.fork(request.session_id, request.cwd, request.additional_directories, servers)
         self._announce_later(session)
         return schema.ForkSessionResponse(session_id=session.id, **_settings(session))
 
@@ -335,8 +346,7 @@ class SurfaceV1:
         self, id: str, cwd: str, directories: Sequence[str], servers: Sequence[Wire], *, replay: bool = False
     ) -> Session:
         self._agent.check_login()
-        note(servers)
-        session = await self._sessions.open(id, cwd, directories, replay=replay)
+        session = await self._sessions.open(id, cwd, directories, offers(servers), replay=replay)
         self._announce_later(session)
         return session
 

@@ -25,7 +25,8 @@ from acp.v2.saying import announced, say_call
 from acp.wire import Json, Wire
 
 from .commands import listed, spelled_out
-from .mcp_servers import note
+from .mcp.carrier import Carrier
+from .mcp.offer import Offer, mcp_is_installed, offers
 from .parts import MARKS, told
 from .permissions import Option
 from .prompt import prompt_text
@@ -49,7 +50,8 @@ class SurfaceV2:
         self._agent = agent
         self._group = group
         self._connection = connection
-        self._sessions = Sessions(agent, group, self._client_of)
+        self._carrier = Carrier(connection, schema.MCP_MESSAGE)
+        self._sessions = Sessions(agent, group, self._client_of, self._carrier)
         self._client = schema.ClientCapabilities()
         self._queues: dict[str, Queue] = {}
 
@@ -69,6 +71,8 @@ class SurfaceV2:
         agent = self._agent
         marks = ("delete", "additionalDirectories", *(mark for mark in MARKS if agent.opens(mark)))
         session: dict[str, Json] = {"prompt": {"embeddedContext": {}}, **{mark: {} for mark in marks}}
+        if kinds := self._mcp_kinds():
+            session["mcp"] = {kind: {} for kind in kinds}
         capabilities: dict[str, Json] = {"session": session}
         if agent.opens("auth_status"):
             capabilities["auth"] = {"status": {}}
@@ -112,6 +116,8 @@ class SurfaceV2:
             handlers.on(schema.SESSION_STATUS, self.status)
         if agent.opens("title"):
             handlers.on(schema.SESSION_SET_TITLE, self.set_title)
+        if agent.opens("mcp_over_acp"):
+            handlers.on(schema.MCP_MESSAGE_NOTIFICATION, self._carrier.told)
         return handlers
 
     def calls(self) -> list[Method[Any, Any]]:
@@ -123,7 +129,14 @@ class SurfaceV2:
             *([schema.ELICITATION_CREATE] if elicitation else []),
             *([schema.ELICITATION_COMPLETE] if elicitation and elicitation.url else []),
             *([schema.AUTH_STATUS_UPDATE] if self._agent.opens("auth_status") else []),
+            *([schema.MCP_MESSAGE] if self._agent.opens("mcp_over_acp") else []),
         ]
+
+    def _mcp_kinds(self) -> tuple[str, ...]:
+        """The kinds of MCP servers that can be reached."""
+        if not mcp_is_installed():
+            return ()
+        return ("stdio", "http", *(("acp",) if self._agent.opens("mcp_over_acp") else ()))
 
     # Who is there -----------------------------------------------------------------------------------
 
@@ -141,27 +154,27 @@ class SurfaceV2:
     # Sessions ---------------------------------------------------------------------------------------
 
     async def new_session(self, request: schema.NewSessionRequest) -> schema.NewSessionResponse:
-        self._check(request.mcp_servers)
-        session = await self._sessions.create(request.cwd, request.additional_directories)
+        servers = self._offers(request.mcp_servers)
+        session = await self._sessions.create(request.cwd, request.additional_directories, servers)
         return schema.NewSessionResponse(session_id=session.id, **self._offer(session))
 
     async def resume(self, request: schema.ResumeSessionRequest) -> schema.ResumeSessionResponse:
         """Open a session. Its history comes first, if it was asked for, and its state; then the answer."""
-        self._check(request.mcp_servers)
+        servers = self._offers(request.mcp_servers)
         if isinstance(request.replay_from, schema.UnknownReplayFrom):
             data = {"pointer": "/replayFrom/type"}
             raise RequestError.invalid_params("The history can be replayed from the start only.", data)
         replay = request.replay_from is not None
         directories = request.additional_directories
-        session = await self._sessions.open(request.session_id, request.cwd, directories, replay=replay)
+        session = await self._sessions.open(request.session_id, request.cwd, directories, servers, replay=replay)
         await session.show(TurnStarted() if session.running else TurnEnded(None))
         line = self._sessions.line(session.id)
         fate: dict[str, Any] = {} if line is None else {"meta": {TURN_META: line.fate()}}
         return schema.ResumeSessionResponse(**self._offer(session), **fate)
 
     async def fork(self, request: schema.ForkSessionRequest) -> schema.ForkSessionResponse:
-        self._check(request.mcp_servers)
-        session = await self._sessions.fork(request.session_id, request.cwd, request.additional_directories)
+        servers = self._offers(request.mcp_servers)
+        session = await self._sessions.fork(request.session_id, request.cwd, request.additional_directories, servers)
         return schema.ForkSessionResponse(session_id=session.id, **self._offer(session))
 
     async def list(self, request: schema.ListSessionsRequest) -> schema.ListSessionsResponse:
@@ -295,15 +308,15 @@ class SurfaceV2:
 
         return Client(emit, ask, emit)
 
-    def _check(self, servers: Sequence[Wire]) -> None:
-        """Raise RequestError for a client that is not logged in, or offers MCP servers that cannot be."""
+    def _offers(self, servers: Sequence[Wire]) -> tuple[Offer, ...]:
+        """The MCP servers. Raises RequestError for a client that is not logged in, or offers what cannot be."""
         self._agent.check_login()
-        names = [server.encode().get("name") for server in servers]
-        if any(isinstance(server, schema.UnknownMcpServer) for server in servers):
-            raise RequestError.invalid_params("An MCP server is of a type that this agent does not know.")
-        if len(set(names)) < len(names):
+        said = [server.encode() for server in servers]
+        if unknown := [str(raw.get("type")) for raw in said if raw.get("type") not in self._mcp_kinds()]:
+            raise RequestError.invalid_params("This agent reaches no MCP servers of such a type.", {"types": unknown})
+        if len({raw.get("name") for raw in said}) < len(said):
             raise RequestError.invalid_params("Two MCP servers have one name.")
-        note(servers)
+        return offers(servers)
 
     def _offer(self, session: Session) -> dict[str, Any]:
         """What the answer that opens a session says of it."""

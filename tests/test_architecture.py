@@ -27,9 +27,11 @@ FOREIGN = {
     "safetensors": ("laguna_backend/checkpoint/weights.py",),
     "tokenizers": ("laguna_backend/",),
     "jinja2": ("laguna_backend/",),
+    "mcp": ("acp_server/mcp/",),
+    "mcp_types": ("acp_server/mcp/",),
     "gguf": (),  # optional: `laguna_backend/checkpoint/gguf_file.py` asks for it by name
     "numpy": ("laguna_backend/",),
-    "httpx2": ("acp_server/openai/exchange.py",),
+    "httpx2": ("acp_server/mcp/transports.py", "acp_server/openai/exchange.py"),
     "pathspec": ("acp_server/",),
     "psycopg": ("acp_server/storage/postgres.py",),
     "jsonschema": ("acp/conformance/",),

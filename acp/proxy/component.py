@@ -12,7 +12,7 @@
 A hook sees params and results as they are on the wire, so it works for every version and extension. It answers a
 request with what it returns, or with the RequestError that it raises; a notification that it does not forward is
 dropped. What has no hook passes untouched. Order is kept: nothing behind a hooked message passes until the hook has
-forwarded it, ended, or asked something of its own; only cancelling overtakes.
+forwarded it, ended, asked something of its own or released the queue; only cancelling overtakes.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os.path
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from acp.updates import Changes, Diff, Json, ToolCall
 
@@ -120,9 +120,14 @@ def is_edit_inside(request: PermissionRequest) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What the client does for the agent. `ask` is part of every client, as the protocol has it."""
+    """What the client does for the agent. `ask` is part of every client, as the protocol has it.
+
+    `mcp_servers` are servers of the `mcp` package (extra `mcp`) that run in this process: every session is offered
+    them, by these names, if the agent takes such servers (unstable).
+    """
 
     ask: Ask = reject_all
     files: Files | None = None
     terminals: Terminals | None = None
     elicit: Elicit | None = None
+    mcp_servers: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,7 +20,7 @@ from anyio.abc import TaskGroup
 from acp.errors import AcpError
 from acp.updates import ContextUsage
 
-from ..model import ModelBackend, ModelError, ModelInfo, Sampling, Stop, System, Usage
+from ..model import ModelBackend, ModelError, ModelInfo, Sampling, Stop, System, ToolSpec, Usage
 from ..permissions import Permissions
 from .calls import Ask, Calls, Tools, TurnCancelled
 from .chunks import Chunks, Emit
@@ -100,9 +101,8 @@ class Turn:
         self._number_of_calls = 0
 
     async def run(self, prompt: str) -> TurnEnd:
-        """Take the turn. Raises `TurnFailed` and `PromptTooLong`. When cancelled, it has tidied up."""
+        """Take the turn. Raises `TurnFailed`. When cancelled, it has tidied up."""
         conversation = self._parts.conversation
-        self._check_room(prompt)
         conversation.begin(prompt)
         try:
             for _ in range(self._parts.max_steps):
@@ -194,16 +194,6 @@ class Turn:
 
     # Ends -----------------------------------------------------------------------------------------
 
-    def _check_room(self, prompt: str) -> None:
-        parts = self._parts
-        try:
-            parts.conversation.check(prompt, parts.info, parts.tools.specs)
-        except ContextFull as full:
-            raise PromptTooLong(
-                f"The prompt is too long: about {full.needed:,} tokens, "
-                f"and {parts.info.name} has room for {full.available:,}."
-            ) from full
-
     async def _failed(self, error: Exception) -> TurnFailed:
         """Tell the user that the model failed, and why if that is fit to be told."""
         if isinstance(error, ModelError):
@@ -243,3 +233,13 @@ class Turn:
         await self._chunks.end_message()
         await self._chunks.add("agent", text)
         await self._chunks.end_message()
+
+
+def check_room(conversation: Conversation, prompt: str, info: ModelInfo, tools: Sequence[ToolSpec]) -> None:
+    """Raise PromptTooLong for a prompt that could not be shown even with nothing before it, before its turn begins."""
+    try:
+        conversation.check(prompt, info, tools)
+    except ContextFull as full:
+        raise PromptTooLong(
+            f"The prompt is too long: about {full.needed:,} tokens, and {info.name} has room for {full.available:,}."
+        ) from full

@@ -100,15 +100,6 @@ async def test_a_working_directory_that_cannot_be_is_refused_in_words(cwd: str, 
         assert words in error["message"]
 
 
-async def test_mcp_servers_are_accepted_and_a_note_is_logged(workspace: Path, caplog: pytest.LogCaptureFixture) -> None:
-    servers = [{"name": "files", "command": "/bin/files", "args": [], "env": []}]
-    async with connected() as client:
-        await client.call("initialize", {"protocolVersion": 1})
-        response = await client.call("session/new", {"cwd": str(workspace), "mcpServers": servers})
-        assert response["result"]["sessionId"]
-    assert "MCP server 'files' was offered" in caplog.text
-
-
 async def test_sessions_have_ids_of_their_own_and_nothing_is_sent_before_they_are_known(
     workspace: Path,
 ) -> None:

@@ -44,7 +44,7 @@ from acp_server.model import (
 from acp_server.permissions import Option, Permissions
 from acp_server.scripted import Cue, ScriptedBackend
 from acp_server.turn.conversation import FAILED, INTERRUPTED, Conversation
-from acp_server.turn.turn import Parts, PromptTooLong, Turn, TurnFailed
+from acp_server.turn.turn import Parts, PromptTooLong, Turn, TurnFailed, check_room
 
 pytestmark = pytest.mark.anyio
 
@@ -457,10 +457,10 @@ async def test_a_model_that_never_says_stop_fails_the_turn() -> None:
 
 async def test_a_prompt_larger_than_the_window_is_refused_and_the_session_is_intact() -> None:
     rig = Rig(None, context=2000)
+    info = await rig.model.ready()
     with pytest.raises(PromptTooLong, match=r"about 2[0-9]{2},[0-9]{3} tokens"):
-        await rig.take("x" * 1_000_000)
+        check_room(rig.conversation, "x" * 1_000_000, info, rig.tools.specs)
     assert rig.conversation.messages == []
-    assert rig.updates == []
     assert await rig.take("say hello") == "end_turn"
 
 
