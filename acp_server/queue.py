@@ -62,7 +62,8 @@ class Queue:
     async def empty(self) -> None:
         """Wait until no prompt waits and no turn runs."""
         while self._tickets:
-            self._fewer = anyio.Event()
+            if self._fewer.is_set():
+                self._fewer = anyio.Event()  # for all who wait
             await self._fewer.wait()
 
     async def _run(self, ticket: _Ticket, text: str, blocks: Sequence[Block]) -> None:

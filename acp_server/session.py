@@ -132,7 +132,9 @@ class Session:
         self._scope: anyio.CancelScope | None = None
         self._turns = turns_of(kept.entries)
         self._ended = anyio.Event()
+        self._ended.set()
         self._inserted = False
+        self._closing = False
         self._closed = False
         self.telling = anyio.Lock(fast_acquire=True)
         """Held while an update is recorded and sent. Whoever holds it sees a history that nothing is missing from."""
@@ -154,7 +156,8 @@ class Session:
 
     @property
     def running(self) -> bool:
-        return self._scope is not None
+        """Whether a turn runs, or has not yet said that it ended."""
+        return not self._ended.is_set()
 
     # Turns -----------------------------------------------------------------------------------------
 
@@ -172,7 +175,9 @@ class Session:
         become part of the history.
         """
         self._check_held()
-        if self._scope is not None:
+        if self._closing:
+            raise RequestError.session_not_found(self.id)
+        if self.running:
             raise RequestError(
                 ErrorCode.INVALID_REQUEST,
                 "A turn is already running in this session; wait for it or cancel it.",
@@ -214,7 +219,7 @@ class Session:
 
     async def wait_idle(self) -> None:
         """Wait for the end of the turn that runs, if one does."""
-        while self._scope is not None:
+        while self.running:
             await self._ended.wait()
 
     def cancel_call(self, id: str) -> bool:
@@ -317,8 +322,9 @@ class Session:
         """Cancel the turn, wait for its last words, and let go of the log. Then the session is silent."""
         if self._closed:
             return
+        self._closing = True  # no turn begins any more, though the last one may still end
         with anyio.move_on_after(ENDING, shield=True):
-            while self._scope is not None:
+            while self.running:
                 self.cancel()
                 await self._ended.wait()
         self._closed = True

@@ -177,12 +177,16 @@ class Sessions:
     # Close -----------------------------------------------------------------------------------------
 
     async def close(self, id: str) -> None:
-        """Cancel what the session does and let go of it; its history stays. An unknown one is closed already."""
+        """Cancel what the session does and let go of it; its history stays. An unknown one is closed already.
+
+        What was begun is finished, though the client may take the request back: a session is never half closed.
+        """
         session = self._open.get(id)
         if session is None and (found := self._claimed(id)) is not None:
             session, _ = found
         if session is not None:
-            await session.close()
+            with anyio.CancelScope(shield=True):
+                await session.close()
             self._open.pop(id, None)
             self._lines.pop(id, None)
 
