@@ -5,7 +5,7 @@
     forward ─► attention  moe                   the forward pass, top to bottom, in torch
       ├► few ─► kernels                         the same for one new token or a few, by our own kernels on a CPU
       ├► rope                                   positions
-      └► cache                                  keys and values, full and sliding, in bf16 or FP8
+      └► batch ─► cache                         several sequences at once; keys and values, in bf16 or FP8
     device                                      where it runs and in which number format
 
 It knows tensors, neither files nor words.

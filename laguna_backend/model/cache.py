@@ -1,17 +1,23 @@
 """Keys and values of one sequence: everything for the full layers, a ring of the last window for the sliding ones.
 
-Full layers grow by doubling up to the model's context. A sliding layer keeps the last `window` tokens, all that its
+Full layers grow up to the model's context. A sliding layer keeps the last `window` tokens, all that its
 latest query can see. One more token takes the place of the oldest and sees the ring as it lies, in whatever order; a
 chunk attends to the ring in order and to itself together, and only then does its tail overwrite the ring. Stored after
 the rotary embedding, as float32, bfloat16 or FP8 (e4m3).
 
 FP8 keeps one byte an element. Where the checkpoint has `k_scale` and `v_scale` they are used; else every token and
 head gets a scale of its own, so that what is stored does not depend on how the prompt was cut into chunks.
+
+What a full layer holds is only ever added to, so its past is there to go back to. A ring forgets; going back needs a
+`Snapshot`, which costs nothing to take: the cache and the snapshot have the ring in common until the cache next writes
+to it, and then the cache gets a copy. A few tokens ahead, `mark` is cheaper: it keeps only what they will overwrite.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -29,9 +35,11 @@ class Store:
     """One layer's k or v: rows [KV, capacity, D] of which the first `used` hold tokens."""
 
     def __init__(self, heads: int, dim: int, storage: Storage, device: torch.device, scale: float | None) -> None:
-        self.heads, self.dim, self.storage, self.device, self.scale = heads, dim, storage, device, scale
+        self.heads, self.dim, self.device, self.scale = heads, dim, device, scale
+        self.storage: Storage = storage
         self.rows = self.empty(0)
         self.scales = self.empty_scales(0)
+        self.common = False  # with a snapshot, which must not change
 
     def empty(self, capacity: int) -> Tensor:
         # FP8 lies in uint8: index_copy_ and others know no e4m3, and MPS has no such type at all.
@@ -58,6 +66,22 @@ class Store:
             scales[:, :keep] = self.scales[:, :keep]
         self.rows, self.scales = rows, scales
 
+    def own(self, *, keep: bool = True) -> None:
+        """What is written next is written to no snapshot; without `keep` it replaces all that is there."""
+        if self.common:
+            self.rows = self.rows.clone() if keep else torch.empty_like(self.rows)
+            self.scales = self.scales.clone() if keep else torch.empty_like(self.scales)
+            self.common = False
+
+    def copy(self, capacity: int, keep: int) -> Store:
+        """Another store, with the first `keep` tokens of this one and room for `capacity`."""
+        other = Store(self.heads, self.dim, self.storage, self.device, self.scale)
+        other.reserve(capacity, 0)
+        other.rows[:, :keep] = self.rows[:, :keep]
+        if other.scales.shape[1]:
+            other.scales[:, :keep] = self.scales[:, :keep]
+        return other
+
     def write(self, at: int, x: Tensor) -> None:
         """Store x [KV, T, D] from row `at` on."""
         rows = slice(at, at + x.shape[1])
@@ -81,6 +105,26 @@ class Store:
         return (wide * (self.scales[:, start:end] if self.scale is None else self.scale)).to(dtype)
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The rings of a cache when it held `length` tokens: rows and scales of each."""
+
+    length: int
+    rings: tuple[tuple[Tensor, Tensor], ...]
+
+    def bytes_used(self) -> int:
+        return sum(tensor.numel() * tensor.element_size() for ring in self.rings for tensor in ring)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the tokens after the first `length` take the place of: rows and scales of each ring, as many as `count`."""
+
+    length: int
+    count: int
+    rows: tuple[tuple[Tensor, Tensor], ...]
+
+
 class KVCache:
     """The past of one sequence in every layer. `length` tokens are held."""
 
@@ -96,17 +140,20 @@ class KVCache:
         self.storage: Storage = storage
         self.length = 0
         self.reached = 0  # layers that hold the chunk of a forward pass which has not gone through all of them
-        place = torch.device(device)
-        given = scales or {}
+        self.coming = 0  # tokens of that chunk
+        self.marked: Mark | None = None
         self.pasts: dict[int, native.Past] = {}
-        self.stores = [
-            tuple(Store(config.kv_heads, config.head_dim, storage, place, given.get((index, part))) for part in "kv")
-            for index in range(len(config.layers))
-        ]
+        self.device, self.scales = torch.device(device), scales or {}
+        self.shortest = min((spec.window for spec in config.layers if spec.window is not None), default=sys.maxsize)
+        self.stores = [tuple(self.new_store(index, part) for part in "kv") for index in range(len(config.layers))]
         for spec, stores in zip(config.layers, self.stores, strict=True):
             if spec.window is not None:
                 for store in stores:
                     store.reserve(spec.window, 0)
+
+    def new_store(self, layer: int, part: str) -> Store:
+        config = self.config
+        return Store(config.kv_heads, config.head_dim, self.storage, self.device, self.scales.get((layer, part)))
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Add a chunk's k and v [1, KV, T, D]; give back all that its queries may see, ending with the chunk.
@@ -127,10 +174,10 @@ class KVCache:
         end = self.length + chunk
         if end > self.config.max_context:
             raise ValueError(f"{end} tokens are more than the context of {self.config.max_context}")
-        self.reached += 1
+        self.reached, self.coming = self.reached + 1, chunk
         for store in self.stores[layer]:
             if self.config.layers[layer].window is None and end > store.capacity:
-                store.reserve(min(max(2 * store.capacity, end, 256), self.config.max_context), self.length)
+                store.reserve(min(max(store.capacity * 5 // 4, end, 256), self.config.max_context), self.length)
 
     def past(self, layer: int, chunk: int) -> native.Past:
         """One layer as the kernels take it, who write `chunk` tokens into it and read it. Raises as `extend` does.
@@ -139,8 +186,12 @@ class KVCache:
         """
         self.begin(layer, chunk)
         k, v = self.stores[layer]
+        if self.config.layers[layer].window is not None:
+            k.own()
+            v.own()
         found = self.pasts.get(layer)
-        if found is None or found.k != k.rows.data_ptr():
+        places = k.rows.data_ptr(), v.rows.data_ptr(), k.scales_address(), v.scales_address(), k.capacity
+        if found is None or (found.k, found.v, found.k_scales, found.v_scales, found.capacity) != places:
             found = self.pasts[layer] = native.Past(
                 k.rows.data_ptr(), v.rows.data_ptr(), k.scales_address(), v.scales_address(), k.scale or 1.0,
                 v.scale or 1.0, native.STORAGES[self.storage], k.heads, k.dim, k.capacity,
@@ -155,12 +206,14 @@ class KVCache:
     def extend_ring(self, store: Store, x: Tensor) -> Tensor:
         size, chunk = store.capacity, x.shape[1]
         if chunk == 1:  # its window is the ring as it lies, for a sum over keys knows no order
+            store.own()
             store.write(self.length % size, x)
             return store.read(0, min(self.length + 1, size), x.dtype)
         past = self.ring_in_order(store, min(self.length, size - 1), x.dtype)
         tail = x[:, max(0, chunk - size) :]
         first = (self.length + chunk - tail.shape[1]) % size
         before_end = min(tail.shape[1], size - first)
+        store.own(keep=tail.shape[1] < size)
         present = [self.rounded(store, x[:, : chunk - tail.shape[1]])]
         for at, part in ((first, tail[:, :before_end]), (0, tail[:, before_end:])):
             if part.shape[1]:
@@ -184,25 +237,110 @@ class KVCache:
         return passing.read(0, x.shape[1], x.dtype)
 
     def advance(self, tokens: int) -> None:
+        if self.marked and (self.marked.length != self.length or self.marked.count < tokens):
+            self.marked = None  # it was made for other tokens than these
         self.length += tokens
-        self.reached = 0
+        self.reached = self.coming = 0
+
+    def reserve(self, tokens: int) -> None:
+        """Make room for so many tokens in all, at once instead of bit by bit."""
+        wanted = min(tokens, self.config.max_context)
+        for spec, stores in zip(self.config.layers, self.stores, strict=True):
+            for store in stores:
+                if spec.window is None and store.capacity < wanted:
+                    store.reserve(wanted, self.length)
+
+    def rings(self) -> Iterator[Store]:
+        """The stores of the sliding layers."""
+        for spec, stores in zip(self.config.layers, self.stores, strict=True):
+            if spec.window is not None:
+                yield from stores
+
+    # Going back ------------------------------------------------------------------------------------------
+
+    def break_off(self) -> bool:
+        """Give up a forward pass that went through some layers only; whether the past is as it was before.
+
+        One token overwrites nothing that a token after the past could see, nor do tokens that were marked.
+        """
+        if self.reached and self.coming > 1 and self.length + self.coming > self.shortest:
+            if self.marked is None or self.marked.length != self.length or self.marked.count < self.coming:
+                return False
+            self.unwrite(self.marked, self.length, self.length + self.coming)
+        self.reached = self.coming = 0
+        return True
 
     def can_rewind(self, length: int) -> bool:
         """Whether the past can be cut back to `length` tokens without the rings having forgotten what they need.
 
-        A ring that was never overwritten still holds everything; one that was can only stay where it is. After a
-        forward pass that failed half-way there is no going anywhere.
+        A ring that was never overwritten still holds everything; one that was can only stay where it is, or go back to
+        a mark. After a forward pass that failed half-way there is no going anywhere.
         """
-        windows = [spec.window for spec in self.config.layers if spec.window is not None]
-        whole = length == self.length or self.length < min(windows, default=self.length + 1)
-        return not self.reached and 0 <= length <= self.length and whole
+        mark = self.marked
+        marked = mark is not None and mark.length <= length
+        kept = length == self.length or self.length < self.shortest or marked
+        return not self.reached and 0 <= length <= self.length and kept
 
     def rewind(self, length: int) -> None:
         """Forget the tokens from `length` on. Raises ValueError where `can_rewind` says no."""
         if not self.can_rewind(length):
             why = "a forward pass broke off" if self.reached else "the window has moved on"
             raise ValueError(f"cannot go back from {self.length} to {length} tokens: {why}")
+        if self.marked and self.marked.length <= length:
+            self.unwrite(self.marked, length, self.length)
         self.length = length
+
+    def mark(self, count: int) -> None:
+        """Keep what the next `count` tokens will overwrite: until others come, `rewind` can go back as far as here.
+
+        Raises ValueError for more than the shortest window: they would overwrite one another.
+        """
+        if count > self.shortest:
+            raise ValueError(f"{count} tokens are more than the window of {self.shortest}")
+        saved: list[tuple[Tensor, Tensor]] = []
+        for ring, at in self.places(self.length, count):
+            saved.append((ring.rows[:, at], ring.scales[:, at] if ring.scales.shape[1] else ring.scales))
+        self.marked = Mark(self.length, count, tuple(saved))
+
+    def unwrite(self, mark: Mark, start: int, end: int) -> None:
+        """Put back what the tokens from `start` to `end` overwrote."""
+        skipped = start - mark.length
+        for (ring, at), (rows, scales) in zip(self.places(start, end - start), mark.rows, strict=True):
+            ring.own()
+            many = len(at)
+            ring.rows[:, at] = rows[:, skipped : skipped + many]
+            if ring.scales.shape[1]:
+                ring.scales[:, at] = scales[:, skipped : skipped + many]
+
+    def places(self, start: int, count: int) -> Iterator[tuple[Store, Tensor]]:
+        """Each ring, and the rows that `count` tokens from `start` on take there."""
+        for ring in self.rings():
+            yield ring, torch.arange(start, start + count, device=ring.device) % ring.capacity
+
+    def snapshot(self) -> Snapshot:
+        """The rings as they are now. They are copied when this cache next writes to them, and not before."""
+        held: list[tuple[Tensor, Tensor]] = []
+        for ring in self.rings():
+            ring.common = True
+            held.append((ring.rows, ring.scales))
+        return Snapshot(self.length, tuple(held))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to where a snapshot of this cache was taken, whatever came after it."""
+        for ring, (rows, scales) in zip(self.rings(), snapshot.rings, strict=True):
+            ring.rows, ring.scales, ring.common = rows, scales, True
+        self.length, self.reached, self.coming, self.marked = snapshot.length, 0, 0, None
+
+    def fork(self, snapshot: Snapshot, capacity: int) -> KVCache:
+        """Another cache, of the tokens that this one held when the snapshot was taken, with room for `capacity`. Both
+        go on by themselves; what the full layers hold is copied."""
+        other = KVCache(self.config, storage=self.storage, device=self.device, scales=self.scales)
+        wanted = min(max(capacity, snapshot.length), self.config.max_context)
+        for index, spec in enumerate(self.config.layers):
+            if spec.window is None:
+                other.stores[index] = tuple(store.copy(wanted, snapshot.length) for store in self.stores[index])
+        other.restore(snapshot)
+        return other
 
     def bytes_used(self) -> int:
         """Memory that the cache holds now, spare capacity included."""

@@ -1,7 +1,7 @@
 """A few rows through all layers by the kernels: four calls a layer, and nothing of torch between.
 
-The same function as `Laguna.through`, which is its plain twin. It runs where one sequence goes on by one token or a few
-on a CPU, without gradients; `Few.of` says whether a model can.
+The same function as `Laguna.through`, which is its plain twin. It runs where one sequence goes on by one token or a
+few, or several by as many together, on a CPU, without gradients; `Few.of` says whether a model can.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..kernels import library, native
+from .batch import Batch
 from .cache import KVCache
 from .config import LagunaConfig, LayerConfig, Rope
 from .linear import FEW, LANES, Matrix, native_matrix
@@ -55,34 +56,42 @@ class Few:
         """Whether a pass of these tokens, with a cache, is for the kernels."""
         return 0 < tokens.shape[1] <= FEW and not torch.is_grad_enabled()
 
-    def forward(self, tokens: Tensor, cache: KVCache, ropes: Mapping[Rope, Tables], last_only: bool) -> Tensor:
-        """Logits [1, T, V], or [1, 1, V], after tokens [1, T] that follow those of the cache."""
+    def forward(self, tokens: Tensor, cache: KVCache | Batch, ropes: Mapping[Rope, Tables], last_only: bool) -> Tensor:
+        """Logits [1, T, V] after tokens [1, T] that follow those of the cache, or of each of a batch; with `last_only`
+        of the last token of each sequence."""
         config, weights, eps = self.config, self.weights, self.config.norm_eps
-        count, start, threads = tokens.shape[1], cache.length, torch.get_num_threads()
+        batch = cache if isinstance(cache, Batch) else Batch([cache], [tokens.shape[1]])
+        count, threads = tokens.shape[1], torch.get_num_threads()
         product, attend, feed_forward, kind = (
             self.kernels.product, self.kernels.attend, self.kernels.feed_forward, self.type,
         )  # fmt: skip
         h = F.embedding(tokens[0], weights.embed)  # [T, H]
+        size, hidden = h.element_size(), config.hidden_size
         between = torch.empty_like(h)
-        turns = {rope: tables.at(start, count, h.dtype) for rope, tables in ropes.items()}
+        parts = [
+            (one, at.start, many, {rope: tables.at(one.length, many, h.dtype) for rope, tables in ropes.items()})
+            for (one, at), many in zip(batch.parts(), batch.counts, strict=True)
+        ]
         widest = max(call.inputs.rows for call in self.calls)
         inputs, mixed = h.new_empty(count * widest), h.new_empty(count * max(c.out.columns for c in self.calls))
         at, then, read, found = h.data_ptr(), between.data_ptr(), inputs.data_ptr(), mixed.data_ptr()
-        hidden = config.hidden_size
+        address = native.address
         for index, call in enumerate(self.calls):
-            past, shape = cache.past(index, count), call.shape
-            cos, sin = turns[call.spec.rope]
-            shape.cos, shape.sin = cos.data_ptr(), sin.data_ptr()
-            address = native.address
+            batch.pause()
+            shape, width = call.shape, call.spec.heads * config.head_dim
             product(address(call.inputs), at, hidden, count, kind, call.attention_norm, eps, None, read, threads)
-            attend(address(past), address(shape), read, count, start, kind, found, threads)
-            width = call.spec.heads * config.head_dim
+            for one, first, many, turns in parts:
+                past = one.past(index, many)
+                cos, sin = turns[call.spec.rope]
+                shape.cos, shape.sin = cos.data_ptr(), sin.data_ptr()
+                mine, out = read + first * call.inputs.rows * size, found + first * width * size
+                attend(address(past), address(shape), mine, many, one.length, kind, out, threads)
             product(address(call.out), found, width, count, kind, None, 0.0, at, then, threads)
             feed_forward(address(call.mixture), then, hidden, count, kind, call.mlp_norm, eps, at, threads)
-        cache.advance(count)
-        if last_only:
-            at += (count - 1) * hidden * h.element_size()
-            count = 1
+        batch.advance()
+        if last_only and count > len(parts):
+            h = h[batch.ends()]
+            at, count = h.data_ptr(), len(parts)
         logits = h.new_empty(1, count, config.vocab_size)
         norm, out = weights.norm.data_ptr(), logits.data_ptr()
         product(native.address(self.head), at, hidden, count, kind, norm, eps, None, out, threads)

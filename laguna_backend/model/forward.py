@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .attention import attend
+from .batch import Batch
 from .cache import KVCache
 from .config import LagunaConfig, LayerConfig
 from .few import Few
@@ -53,42 +54,54 @@ class Laguna:
         self.few = Few.of(config, weights)
         self.ropes = {rope: Tables(rope, weights.embed.device) for rope in {layer.rope for layer in config.layers}}
 
-    def forward(self, tokens: Tensor, cache: Cache | None = None, *, last_only: bool = False) -> Tensor:
+    def forward(self, tokens: Tensor, cache: Cache | Batch | None = None, *, last_only: bool = False) -> Tensor:
         """Logits [B, T, V] of what follows each of `tokens` [B, T]; [B, 1, V] with `last_only`.
 
-        With a cache B is 1 and the tokens follow those that the cache holds. A few of them, on a CPU and without
-        gradients, go by the kernels (`few`).
+        With a cache B is 1 and the tokens follow those that the cache holds. With a batch of N sequences B is 1 as
+        well, the tokens of each follow one another and its cache, and `last_only` gives [1, N, V]. A few tokens, on
+        a CPU and without gradients, go by the kernels (`few`).
         """
-        if self.few and isinstance(cache, KVCache) and self.few.takes(tokens):
+        if self.few and isinstance(cache, KVCache | Batch) and self.few.takes(tokens):
             return self.few.forward(tokens, cache, self.ropes, last_only)
         if tokens.numel() > 1:
             return self.through(tokens, cache, last_only)
         with one_row(tokens.device):
             return self.through(tokens, cache, last_only)
 
-    def through(self, tokens: Tensor, cache: Cache | None, last_only: bool) -> Tensor:
+    def through(self, tokens: Tensor, cache: Cache | Batch | None, last_only: bool) -> Tensor:
         """From the embedding through every layer to the head."""
         config, weights = self.config, self.weights
-        start = cache.length if cache else 0
         h = F.embedding(tokens, weights.embed)  # [B, T, H]
-        turns = {rope: tables.at(start, tokens.shape[1], h.dtype) for rope, tables in self.ropes.items()}
+        turns = {rope: turn(tables, tokens.shape[1], cache, h.dtype) for rope, tables in self.ropes.items()}
         for index, (spec, layer) in enumerate(zip(config.layers, weights.layers, strict=True)):
             h = block(config, spec, layer, h, turns[spec.rope], self.sight(index, spec, cache))
-        if cache:
+        if isinstance(cache, Batch):
+            cache.advance()
+        elif cache:
             cache.advance(tokens.shape[1])
         if last_only:
-            h = h[:, -1:]
+            h = h[:, cache.ends()] if isinstance(cache, Batch) else h[:, -1:]
         return linear(norm(h, weights.norm, config.norm_eps), weights.head)
 
-    def sight(self, index: int, spec: LayerConfig, cache: Cache | None) -> Sight:
+    def sight(self, index: int, spec: LayerConfig, cache: Cache | Batch | None) -> Sight:
         """A layer's queries see the chunk and, with a cache, the past."""
 
         def see(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            if isinstance(cache, Batch):
+                return cache.see(index, q, k, v, spec.window)
             if cache:
                 k, v = cache.extend(index, k, v)
             return attend(q, k, v, spec.window)
 
         return see
+
+
+def turn(tables: Tables, count: int, cache: Cache | Batch | None, dtype: torch.dtype) -> Turn:
+    """cos and sin at the positions of a pass."""
+    if not isinstance(cache, Batch):
+        return tables.at(cache.length if cache else 0, count, dtype)
+    turns = [tables.at(one.length, at.stop - at.start, dtype) for one, at in cache.parts()]
+    return turns[0] if len(turns) == 1 else (torch.cat([cos for cos, _ in turns]), torch.cat([sin for _, sin in turns]))
 
 
 # One layer -----------------------------------------------------------------------------------------------

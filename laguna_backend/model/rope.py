@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 
 import torch
 from torch import Tensor
@@ -42,25 +43,34 @@ def tables(rope: Rope, frequencies: Tensor, positions: Tensor, dtype: torch.dtyp
 
 
 class Tables:
-    """cos and sin of one kind of rope, made for many positions at once: decoding takes them one at a time."""
+    """cos and sin of one kind of rope, made for blocks of positions: decoding takes them one at a time, and several
+    sequences take turns at places of their own."""
 
-    AHEAD = 256
+    BLOCK, KEPT = 256, 64
 
     def __init__(self, rope: Rope, device: torch.device) -> None:
         self.rope, self.frequencies = rope, inverse_frequencies(rope).to(device)
-        self.first = 0
-        self.held: tuple[Tensor, Tensor] | None = None
+        self.blocks: OrderedDict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] = OrderedDict()
 
     def at(self, start: int, count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Those of `count` positions from `start` on: two of [count, rotary_dim]."""
-        held = self.held
-        begin = start - self.first
-        if held is None or held[0].dtype != dtype or begin < 0 or begin + count > len(held[0]):
-            positions = torch.arange(start, start + max(count, self.AHEAD), device=self.frequencies.device)
-            held = self.held = tables(self.rope, self.frequencies, positions, dtype)
-            self.first, begin = start, 0
-        cos, sin = held
+        first, last = start // self.BLOCK, max(start, start + count - 1) // self.BLOCK
+        parts = [self.block(index, dtype) for index in range(first, last + 1)]
+        begin = start - first * self.BLOCK
+        cos, sin = parts[0] if len(parts) == 1 else (torch.cat(half) for half in zip(*parts, strict=True))
         return cos[begin : begin + count], sin[begin : begin + count]
+
+    def block(self, index: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """The block of that number; the last ones used are kept."""
+        found = self.blocks.get((index, dtype))
+        if found is None:
+            start = index * self.BLOCK
+            positions = torch.arange(start, start + self.BLOCK, device=self.frequencies.device)
+            found = self.blocks[index, dtype] = tables(self.rope, self.frequencies, positions, dtype)
+            if len(self.blocks) > self.KEPT:
+                self.blocks.popitem(last=False)
+        self.blocks.move_to_end((index, dtype))
+        return found
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
