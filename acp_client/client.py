@@ -28,6 +28,7 @@ from .launch import CannotStart, Remote, Target, is_url, open_transport
 from .opening import INITIALIZE, open_surface
 from .provided import Provided, Tell
 from .reconnect import OnState, Reconnect
+from .rejoined import HeldElsewhere
 from .session import KEPT_UPDATES, Session, Turn
 from .surface import AgentInfo, Opened, PendingTurn, Place, Question, SessionCard, Surface
 
@@ -239,10 +240,13 @@ class Client:
         except ConnectionClosed as error:
             raise CannotStart(f"the agent did not answer initialize: {error.reason}") from error
 
-    async def adopt(self, transport: Transport, exits: AsyncExitStack) -> dict[Turn, PendingTurn | AcpError]:
+    async def adopt(
+        self, transport: Transport, exits: AsyncExitStack, *, patient: bool = False
+    ) -> dict[Turn, PendingTurn | AcpError]:
         """Go on over another transport, with every session; how the turns go on that were open.
 
-        Raises NegotiationError, RequestError, ConnectionClosed. The connection lasts as long as `exits`.
+        Raises NegotiationError, RequestError, ConnectionClosed; when it is `patient`, HeldElsewhere for a session that
+        can be had later, or on another connection. The connection lasts as long as `exits`.
         """
         connection = Connection(transport, name="agent", calls=[INITIALIZE])
         await exits.enter_async_context(connection)
@@ -254,6 +258,11 @@ class Client:
         for session in list(self.sessions.values()):
             try:
                 rejoined = await session.rejoin(surface)
+            except HeldElsewhere as held:
+                if patient:
+                    raise
+                log.error("session %s cannot be opened again: %s", session.id, held)
+                rejoined = None if session.turn is None else (session.turn, held.error)
             except (RequestError, LocalProtocolError) as error:
                 log.error("session %s cannot be opened again: %s", session.id, error)
                 continue

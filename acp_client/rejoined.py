@@ -3,6 +3,8 @@
 What became of it an agent says under `TURN_META`, in the `_meta` of its answer to `session/load` or `session/resume`:
 the client's own name of the prompt, whether it runs, and how it ended. Ours does. Of another agent nobody can know, and
 then the turn is reported lost.
+
+An agent of several servers may say that another of them still has the session, and when to try again (`retryAfter`).
 """
 
 from __future__ import annotations
@@ -13,13 +15,22 @@ from typing import Any
 import anyio
 
 from acp.connection import Connection
-from acp.errors import ConnectionClosed, ErrorCode, LocalProtocolError, RequestError
+from acp.errors import AcpError, ConnectionClosed, ErrorCode, LocalProtocolError, RequestError
 from acp.updates import Json, TurnEnded
 
 from .surface import Ending, Opened, Place, Surface
 
 PROMPT_META = "acp-laguna/prompt"
 TURN_META = "acp-laguna/turn"
+
+
+class HeldElsewhere(AcpError):
+    """Another server of the agent has the session, with its turn perhaps: `seconds` later it may be had."""
+
+    def __init__(self, error: RequestError, seconds: float) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.seconds = seconds
 
 
 class RejoinedTurn:
@@ -69,16 +80,27 @@ async def rejoin(
     """`Surface.rejoin`, of either version; `turns` are its turns by session."""
     if prompt is None:
         try:
-            return await surface.open_session(id, place, replay=False), None
+            return await _open(surface, id, place, replay=False), None
         except LocalProtocolError:
-            return await surface.open_session(id, place, replay=True), None
+            return await _open(surface, id, place, replay=True), None
     turn = turns[id] = RejoinedTurn(surface.connection)
     try:
-        opened = await surface.open_session(id, place, replay=True)
+        opened = await _open(surface, id, place, replay=True)
         return opened, _rejoined(turn, opened.meta, prompt)
     except BaseException:
         turns.pop(id, None)
         raise
+
+
+async def _open(surface: Surface, id: str, place: Place, *, replay: bool) -> Opened:
+    try:
+        return await surface.open_session(id, place, replay=replay)
+    except RequestError as error:
+        match error.data:
+            case {"retryAfter": int() | float() as seconds}:
+                raise HeldElsewhere(error, max(0.0, seconds)) from error
+            case _:
+                raise
 
 
 def _rejoined(turn: RejoinedTurn, meta: Mapping[str, Any] | None, prompt: str) -> RejoinedTurn:

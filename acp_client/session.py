@@ -53,6 +53,7 @@ from .host.elicitation import Answer, Dismissed, Request
 from .host.host import Host, PermissionRequest
 from .inbox import Inbox
 from .ledger import Ledger
+from .rejoined import HeldElsewhere
 from .snapshot import Change, Snapshot
 from .surface import Ending, Opened, PendingTurn, Place, Question, Surface, Usage
 
@@ -200,7 +201,10 @@ class Session:
                 await self._deliver(word)
 
     async def rejoin(self, surface: Surface) -> tuple[Turn, PendingTurn | AcpError] | None:
-        """Go on over another connection: how the turn goes on that was open. Raises ConnectionClosed, RequestError."""
+        """Go on over another connection: how the turn goes on that was open.
+
+        Raises ConnectionClosed, RequestError, HeldElsewhere.
+        """
         self.surface, turn = surface, self.turn
         if turn is None or turn.has_ended:
             opened, _ = await surface.rejoin(self.id, self.place, None)
@@ -217,6 +221,8 @@ class Session:
             if turn.is_cancelled:
                 await surface.cancel(self.id)
             return turn, pending
+        except HeldElsewhere:
+            raise
         except AcpError as error:
             if surface.connection.closed:
                 raise

@@ -4,6 +4,9 @@ When a connection is lost the supervisor connects again, after jittered and grow
 resumes every session. It cannot be told from outside whether a request that was on its way had arrived: prompts are
 never sent again, and what else was asked meanwhile fails with ConnectionClosed. A turn goes on where the agent says
 that it does (`rejoined`), and its updates continue where they broke off, each told once (`catchup`).
+
+Behind one URL there may be several servers. One that cannot open a session since another still has it is left again:
+the next connection may lead to the other, or the session may be free by then.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from acp.transports.websocket_opening import CONNECTION_ID, CannotConnect
 
 from .launch import CannotStart, Remote, open_url
 from .reconnect import ConnectionState, OnState, Reconnect, pauses
+from .rejoined import HeldElsewhere
 
 if TYPE_CHECKING:
     from .client import Client
@@ -87,19 +91,22 @@ class Supervisor:
             if anyio.current_time() + pause > deadline:
                 return False
             await anyio.sleep(pause)
-            outcome = await self._attempt()
+            outcome = await self._attempt(patient=anyio.current_time() + self._policy.most < deadline)
             if outcome is not None:
                 return outcome
         return False
 
-    async def _attempt(self) -> bool | None:
-        """Connect, and stay so as long as it lasts: True. None for a failure that may pass, False for another."""
+    async def _attempt(self, *, patient: bool) -> bool | None:
+        """Connect, and stay so as long as it lasts: True. None for a failure that may pass, False for another.
+
+        When it is not `patient`, a session that is held elsewhere does without.
+        """
         # What is opened here lives in the exits, so the scope that limits the opening has to enclose them.
         with anyio.CancelScope(deadline=anyio.current_time() + START) as limit:
             async with AsyncExitStack() as exits:
                 try:
-                    await self._connect(exits)
-                except (CannotStart, ConnectionClosed) as error:
+                    await self._connect(exits, patient=patient)
+                except (CannotStart, ConnectionClosed, HeldElsewhere) as error:
                     return await self._judge(error)
                 except AcpError as error:
                     log.error("the agent is another one now: %s", error)
@@ -116,15 +123,20 @@ class Supervisor:
             log.error("cannot connect again: %s", error)
             return False
         log.info("cannot connect again yet: %s", error)
-        if isinstance(cause, CannotConnect) and cause.retry_after is not None:
-            await anyio.sleep(min(cause.retry_after, self._policy.most))
+        after = cause.retry_after if isinstance(cause, CannotConnect) else None
+        if isinstance(error, HeldElsewhere):
+            after = error.seconds
+        if after is not None:
+            await anyio.sleep(min(after, self._policy.most))
         return None
 
-    async def _connect(self, exits: AsyncExitStack) -> None:
+    async def _connect(self, exits: AsyncExitStack, *, patient: bool) -> None:
         remote = Remote({**self._remote.headers, **self._headers()}, self._remote.tls, self._remote.insecure)
         transport = await open_url(self._url, exits, remote)
-        self._take(transport)
-        turns = await self._client.adopt(transport, exits)
+        farewell, transport.farewell = transport.farewell, (1001, "trying another connection")  # sessions are to wait
+        turns = await self._client.adopt(transport, exits, patient=patient)
+        transport.farewell = farewell
+        self._take(transport)  # only now: until then the last one that worked is what we had, its cookies too
         self._turns.update(turns)
         self._change()
 

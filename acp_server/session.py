@@ -201,7 +201,8 @@ class Session:
                     if not self._scope.cancel_called:
                         ending = _failure(error)
                         raise
-                    log.warning("a cancelled turn of session %s failed as well", self.id, exc_info=error)
+                    if not self.taken:
+                        log.warning("a cancelled turn of session %s failed as well", self.id, exc_info=error)
                 finally:
                     self._scope = None
         finally:

@@ -18,7 +18,7 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from acp.errors import ErrorCode, RequestError
-from acp.updates import SessionInfo
+from acp.updates import Json, SessionInfo
 
 from .mcp.carrier import Carrier
 from .mcp.offer import Offer
@@ -38,6 +38,12 @@ MAX_SESSIONS = 1000
 """Sessions one connection may have open at a time."""
 PAGE = 50
 """Sessions on one page of a list."""
+AGAIN = 0.2
+"""Seconds between attempts to get a session that another process holds."""
+HANDOVER = 3.0
+"""Seconds that another process gets to close a session."""
+RETRY_AFTER = 1.0
+"""Seconds after which a client may try again to get a session that another process holds."""
 
 T = TypeVar("T")
 
@@ -93,6 +99,9 @@ class Sessions:
         """
         where, others = _directories(cwd, directories)
         session = self._open.get(id)
+        if session is not None and session.taken:
+            await self.close(id)
+            session = None
         if session is None and (found := self._claimed(id)) is not None:
             session, line = found
             async with session.telling:  # what it says from here on comes behind its history
@@ -179,6 +188,7 @@ class Sessions:
     async def close(self, id: str) -> None:
         """Cancel what the session does and let go of it; its history stays. An unknown one is closed already.
 
+        So is one that waits for its client in another process, if that does it in time.
         What was begun is finished, though the client may take the request back: a session is never half closed.
         """
         session = self._open.get(id)
@@ -189,6 +199,10 @@ class Sessions:
                 await session.close()
             self._open.pop(id, None)
             self._lines.pop(id, None)
+            return
+        with anyio.move_on_after(HANDOVER):
+            while await self._in_thread(lambda: self._agent.store.want(id, at_once=True)):  # noqa: ASYNC110, it is far
+                await anyio.sleep(AGAIN)
 
     async def delete(self, id: str) -> None:
         """Close the session and forget it; an unknown one is forgotten already."""
@@ -247,14 +261,24 @@ class Sessions:
         await self._in_thread(lambda: self._agent.store.set_card(card))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Work that may take the time of a disk, and the errors that a client is to see of it."""
-        try:
-            return await anyio.to_thread.run_sync(work)
-        except SessionUnknown as unknown:
-            raise RequestError.session_not_found(str(unknown.args[0])) from unknown
-        except SessionBusy as busy:
-            data = {"sessionId": busy.args[0]}
-            raise RequestError(ErrorCode.INVALID_REQUEST, "The session is open elsewhere.", data) from busy
+        """Work that may take the time of a disk, and the errors that a client is to see of it.
+
+        A session that another process holds is waited for as long as there is hope: that it is let go of, for that
+        process has no client for it, or that it is free, for that process is dead.
+        """
+        began = anyio.current_time()
+        while True:
+            try:
+                return await anyio.to_thread.run_sync(work)
+            except SessionUnknown as unknown:
+                raise RequestError.session_not_found(str(unknown.args[0])) from unknown
+            except SessionBusy as busy:
+                if anyio.current_time() - began >= busy.patience:
+                    raise _busy(busy) from busy
+            except OSError as error:
+                log.error("the store of sessions failed: %s", error)
+                raise RequestError(ErrorCode.INTERNAL_ERROR, "Sessions cannot be reached now.") from error
+            await anyio.sleep(AGAIN)
 
 
 def working_directory(text: str, name: str = "cwd") -> Path:
@@ -308,3 +332,9 @@ def _position(cursor: str) -> tuple[str, str]:
     except (ValueError, binascii.Error):
         pass
     raise RequestError.invalid_params("The cursor is none of this agent's.", {"cursor": cursor[:200]})
+
+
+def _busy(busy: SessionBusy) -> RequestError:
+    again: dict[str, Json] = {"retryAfter": RETRY_AFTER} if busy.patience else {}
+    where = "in use at another server; try again" if busy.patience else "open elsewhere"
+    return RequestError(ErrorCode.INVALID_REQUEST, f"The session is {where}.", {"sessionId": busy.id, **again})

@@ -4,6 +4,11 @@ A connection that breaks ends no turn. Its sessions keep what they do, and recor
 the grace time whoever opens such a session again, the same principal on a new connection, gets it as it is: what it
 did meanwhile is in its history, and what it does now goes to the new client. After that it is closed like any other:
 its turn is cancelled, its history stays.
+
+Where several processes share a store, the client may come back to another of them, which then asks for the session. It
+is let go of when no turn runs in it; while one does, the client is told to try again, and either comes back to here or
+gets the session when the turn has ended, all of it in its history. What is closed, archived or deleted there is let go
+of at once.
 """
 
 from __future__ import annotations
@@ -147,6 +152,7 @@ class Shelter:
             self.group.start_soon(oldest.close)
         claimed = anyio.Event()
         self._waiting[principal, session.id] = session, line, claimed
+        session.on_wanted = lambda at_once: self._wanted(principal, session, at_once=at_once)
         self.group.start_soon(self._watch, principal, session, claimed)
         log.info("session %s waits for its client", session.id)
 
@@ -157,7 +163,17 @@ class Shelter:
             return None
         session, line, claimed = found
         claimed.set()
+        session.on_wanted = None
+        if session.taken:
+            self.group.start_soon(session.close)
+            return None
         return session, line
+
+    def _wanted(self, principal: str, session: Session, *, at_once: bool) -> None:
+        """Let go of a session that another process wants, which asks again and again."""
+        if (at_once or not session.running) and self.claim(principal, session.id) is not None:
+            log.info("session %s goes to another process", session.id)
+            self.group.start_soon(session.close)
 
     async def run(self, connection: Connection, line: Line, session: Session, work: Callable[[], Awaitable[R]]) -> R:
         """Run a turn that goes on when the connection is lost. The peer's `$/cancel_request` still cancels it."""

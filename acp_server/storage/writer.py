@@ -8,6 +8,7 @@ meanwhile; it goes on where it stood if nobody has taken its sessions. After `OU
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 import time
@@ -428,9 +429,10 @@ def soon_here() -> Callable[[Callable[[], None]], None]:
     """What has the running event loop call something soon, from any thread; after its end, nothing."""
     loop: Any = anyio.lowlevel.current_token().native_token
     call = loop.run_sync_soon if hasattr(loop, "run_sync_soon") else loop.call_soon_threadsafe  # trio's; asyncio's
+    context = contextvars.copy_context()  # in which anyio knows what runs
 
     def soon(work: Callable[[], None]) -> None:
         with suppress(RuntimeError):
-            call(work)
+            call(lambda: context.run(work))
 
     return soon

@@ -20,7 +20,7 @@ class Network:
         self.connections = 0
         self.passed = 0
         self.cut_after: int | None = None
-        self._there = there
+        self.there = there
         self._open: set[SocketStream] = set()
 
     @property
@@ -42,7 +42,7 @@ class Network:
             return
         self.connections += 1
         with suppress(*BROKEN):
-            there = await anyio.connect_tcp("127.0.0.1", self._there)
+            there = await anyio.connect_tcp("127.0.0.1", self.there)
             self._open |= {here, there}
             try:
                 async with anyio.create_task_group() as group:
