@@ -274,6 +274,7 @@ class Session:
             if self._inserted:
                 self._record(how=ending)
             await self._save()
+        with anyio.move_on_after(SAVING, shield=True):  # of its own: a disk that hangs must not swallow the turn's end
             if titled and not self.taken:
                 await self._emit(SessionInfo(titled, self.card.updated_at))
             if self._inserted:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_sessions import connected, initialize, is_idle, of_kind, start
 from wire_client import Message, WireClient, silent
+
+from acp_server.storage.memory import MemoryStore
+from acp_server.storage.store import Card
 
 pytestmark = pytest.mark.anyio
 INFO = {"name": "test", "version": "0"}
@@ -257,3 +261,28 @@ async def test_an_empty_prompt_is_refused_and_no_turn_begins(workspace: Path) ->
         session = await start(client, workspace, 2)
         assert (await client.prompt(session, "  "))["error"]["code"] == -32602
         assert states(client) == []
+
+
+class HangingStore(MemoryStore):
+    """A store whose disk answers nothing until the test is over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hangs, self.over = False, threading.Event()
+
+    def keep(self, card: Card) -> None:
+        if self.hangs:
+            self.over.wait(30)
+
+
+async def test_a_disk_that_hangs_does_not_swallow_the_end_of_a_turn(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("acp_server.session.SAVING", 0.1)
+    store = HangingStore()
+    async with connected(store=store) as client:
+        session = await start(client, workspace, 2)
+        store.hangs = True
+        await client.prompt(session, "say hello")
+        assert (await until_idle(client))["stopReason"] == "end_turn"
+        store.over.set()
