@@ -171,12 +171,12 @@ class Session:
     ) -> TurnReport:
         """Take a turn. Raises `RequestError` when one runs, `ModelError`, and what `Turn.run` raises.
 
-        `name` is what the client calls the prompt by. `inserted` is told the id of the user's message when it has
-        become part of the history.
+        One that begins while the session is being closed is cancelled at once. `name` is what the client
+        calls the prompt by. `inserted` is told the id of the user's message when it has become part of the history.
         """
         self._check_held()
-        if self._closing:
-            raise RequestError.session_not_found(self.id)
+        if self._closing:  # the prompt was read before the close, and its task has only now begun
+            return TurnReport("cancelled", Spent(), 0.0)
         if self.running:
             raise RequestError(
                 ErrorCode.INVALID_REQUEST,

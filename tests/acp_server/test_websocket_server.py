@@ -221,6 +221,19 @@ async def test_a_client_that_vanishes_in_a_turn_leaves_nothing_behind(tmp_path: 
                 await anyio.sleep(0.02)
 
 
+async def test_a_prompt_whose_session_is_closed_at_once_is_cancelled_and_not_lost(tmp_path: Path) -> None:
+    async with running() as served, opened(served.port) as client:
+        talk = wire(client)
+        session = await talk.start(str(tmp_path))
+        turn = await talk.begin_prompt(session, "slow")
+        closing = await talk.request("session/close", {"sessionId": session})
+        await talk.until(lambda _: {turn, closing} <= {message.get("id") for message in talk.received})
+        results = {
+            message["id"]: message["result"] for message in talk.received if message.get("id") in (turn, closing)
+        }
+        assert results[turn]["stopReason"] == "cancelled"
+
+
 async def test_draining_lets_turns_end_and_says_1001(tmp_path: Path) -> None:
     async with running() as served, opened(served.port) as busy, opened(served.port) as idle:
         talk = wire(busy)
