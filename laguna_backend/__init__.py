@@ -8,7 +8,7 @@
 `backend` is what the agent sees: a `ModelBackend` (acp_server.model). `engine.worker` is the one thread that all else
 runs on. `loading` makes a checkpoint directory into a `speaker`, which takes a conversation in and gives parts out.
 Each package has a chapter of its own. `inspection` tells what a checkpoint needs before it is loaded, `bench` how fast
-it goes beside others, and `nano` is the small Laguna that ships here and all that made it.
+it goes beside others, `train` teaches one, and `nano` is the small Laguna that ships here and all that made it.
 
 Promises: logits equal transformers' (float32, 1e-5 relative); no text of a conversation can become a control token; a
 step stops within one decode step or one prefill chunk of being cancelled; importing this package does not import torch.

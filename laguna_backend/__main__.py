@@ -12,15 +12,17 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "generate": ("laguna_backend.generate:main", "DIR PROMPT: stream an answer"),
     "info": ("laguna_backend.inspection:main", "DIR: what a checkpoint is and what it needs"),
     "bench": ("laguna_backend.bench.slice:main", "speed of a few layers of the real width, beside peers"),
-    "train": ("laguna_backend.nano.train:main", "nano: train laguna-nano from its seeds"),
-    "eval": ("laguna_backend.nano.evaluate:main", "nano: measure laguna-nano on held-out tasks"),
+    "train": ("laguna_backend.train.command:main", "DIR --data FILE: train a checkpoint, or an adapter of it"),
+    "merge": ("laguna_backend.train.export:main", "BASE ADAPTER OUT: a checkpoint of a checkpoint and an adapter"),
+    "eval": ("laguna_backend.train.evaluation:main", "DIR --data FILE: loss on held-out conversations"),
+    "train nano": ("laguna_backend.nano.train:main", "train laguna-nano from its seeds"),
+    "eval nano": ("laguna_backend.nano.evaluate:main", "measure laguna-nano on held-out tasks"),
 }
-NEEDS_A_NAME = ("train", "eval")
 WRONG_USE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 
 
 def usage() -> str:
-    lines = [f"  laguna {name:9} {text}" for name, (_, text) in COMMANDS.items()]
+    lines = [f"  laguna {name:10} {text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(["usage: laguna COMMAND …", *lines, "Each command explains itself with --help."])
 
 
@@ -30,15 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(usage(), file=sys.stdout if words else sys.stderr)
         return 0 if words else WRONG_USE
-    name, *rest = words
-    if name not in COMMANDS:
-        print(f"laguna: no command {name!r}\n{usage()}", file=sys.stderr)
+    name = next((name for name in (" ".join(words[:2]), words[0]) if name in COMMANDS), None)
+    if name is None:
+        print(f"laguna: no command {words[0]!r}\n{usage()}", file=sys.stderr)
         return WRONG_USE
-    if name in NEEDS_A_NAME:
-        if not rest or rest[0] != "nano":
-            print(f"laguna: write `laguna {name} nano …`; laguna-nano is the one there is", file=sys.stderr)
-            return WRONG_USE
-        rest = rest[1:]
+    rest = words[len(name.split()) :]
     module, _, function = COMMANDS[name][0].partition(":")
     run = cast("Callable[[Sequence[str]], int]", getattr(importlib.import_module(module), function))
     try:

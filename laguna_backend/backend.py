@@ -36,13 +36,14 @@ class LagunaBackend:
         cache: Storage | None = None,
         weights: Precision = "bf16",
         group: int = 32,
+        adapter: Path | None = None,
     ) -> None:
         self.directory = directory
 
         def load() -> LagunaSpeaker:
             from .loading import load  # torch begins here
 
-            return load(directory, device=device, storage=cache, weights=weights, group=group)
+            return load(directory, device=device, storage=cache, weights=weights, group=group, adapter=adapter)
 
         self.worker: Worker[LagunaSpeaker] = Worker(load)
 
@@ -107,11 +108,13 @@ def open_backend(
     weights: str | None = None,
     group: str | None = None,
     kv: str | None = None,
+    adapter: str | None = None,
 ) -> LagunaBackend:
     """The backend of a checkpoint directory, of laguna-nano without one. Cheap: nothing is loaded before `ready`.
 
     `weights` is bf16, int8 or int4, `group` the size of INT4's groups, `kv` is fp32, bf16 or fp8: how weights and cache
-    are held. All are texts, as they come from a command line. Raises ValueError for any other.
+    are held. `adapter` is the directory of one that was trained for the checkpoint. All are texts, as they come from a
+    command line. Raises ValueError for any other.
     """
     return LagunaBackend(
         Path(path).expanduser().resolve() if path else NANO,
@@ -119,6 +122,7 @@ def open_backend(
         weights=one_of("weights", weights or "bf16", PRECISIONS),
         group=int(one_of("group", group or "32", GROUPS)),
         cache=STORAGES[one_of("kv", kv, tuple(STORAGES))] if kv else None,
+        adapter=Path(adapter).expanduser().resolve() if adapter else None,
     )
 
 

@@ -27,6 +27,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--kv", choices=STORAGES, help="number format of the cache")
     parser.add_argument("--weights", choices=PRECISIONS, default="bf16", help="pack the weights on loading (CPU)")
     parser.add_argument("--group", type=int, choices=tuple(map(int, GROUPS)), default=32, help="INT4's groups")
+    parser.add_argument("--adapter", type=Path, metavar="DIR", help="one that was trained for the checkpoint")
     return parser.parse_args(argv)
 
 
@@ -39,7 +40,14 @@ def main(argv: Sequence[str]) -> int:
     try:
         logging.basicConfig(level=logging.INFO, format="%(message)s")
         kept = STORAGES.get(cast(str, given.kv))
-        speaker = load(given.directory, device=given.device, storage=kept, weights=given.weights, group=given.group)
+        speaker = load(
+            given.directory,
+            device=given.device,
+            storage=kept,
+            weights=given.weights,
+            group=given.group,
+            adapter=given.adapter,
+        )
         for part in speaker.say([User(given.prompt)], [], sampling, lambda: False):
             match part:
                 case Text(text):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from acp_server.model import ModelError, ModelInfo
 from .chat.encoding import Chat
 from .chat.template import ChatTemplate, TemplateFailure
 from .chat.tokenizer import TokenBytes, gguf_tokenizer, load_tokenizer
+from .checkpoint.adapter import adapt, read_adapter
 from .checkpoint.configuration import read_config, read_json
 from .checkpoint.gguf_file import gguf_files, gguf_texts
 from .checkpoint.weights import CheckpointError, load_weights
@@ -38,13 +40,17 @@ def load(
     storage: Storage | None = None,
     weights: Precision = "bf16",
     group: int = 32,
+    adapter: Path | None = None,
 ) -> LagunaSpeaker:
     """Load a checkpoint directory. Raises ModelError, saying which file or field is wrong.
 
-    `weights` other than "bf16" packs them while they come, on a CPU: INT8 by row, INT4 by groups of `group`.
+    `weights` other than "bf16" packs them while they come, on a CPU: INT8 by row, INT4 by groups of `group`. `adapter`
+    is the directory of one that was trained for this checkpoint.
     """
     if not directory.is_dir():
         raise ModelError(f"there is no checkpoint directory {directory}")
+    if adapter and not adapter.is_dir():
+        raise ModelError(f"there is no adapter directory {adapter}")
     try:
         config = read_config(directory)
         tokenizer, template = tokenizer_of(directory), chat_template(directory)
@@ -53,8 +59,11 @@ def load(
         packer = Packer(weights, group)
         spread(placement, parameters(config))
         loaded = load_weights(directory, config, device=placement.device, dtype=placement.dtype, packer=packer)
+        if adapter:
+            adapt(loaded.weights, read_adapter(adapter))
     except (ConfigError, CheckpointError, TemplateFailure, ValueError) as error:
-        raise ModelError(f"cannot load {directory.name}: {error}") from error
+        name = f"{directory.name} with {adapter.name}" if adapter else directory.name
+        raise ModelError(f"cannot load {name}: {error}") from error
     except (RuntimeError, MemoryError) as error:
         raise ModelError(f"not enough memory for {directory.name}: {str(error).splitlines()[0]}") from error
     if max(tokenizer.get_vocab(with_added_tokens=True).values()) >= config.vocab_size:
@@ -69,6 +78,8 @@ def load(
     laguna = Laguna(config, joined(loaded.weights))
     engine = Engine(laguna, storage=kept, scales=loaded.cache_scales, text_of=spelling)
     info = describe(directory, config, tokenizer)
+    if adapter:
+        info = replace(info, name=f"{info.name} with {adapter.name}")
     return LagunaSpeaker(info, engine, Chat(template, tokenizer), spelling, rule)
 
 

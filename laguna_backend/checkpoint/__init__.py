@@ -2,6 +2,7 @@
 
     configuration                               `config.json`, or what stands in its place
     weights ─► source ─► shards                 tensors under their released names, unpacked by `formats`
+    adapter                                     what LoRA adds to a checkpoint: files, merging, attaching
     gguf_file  gguf_writer                      llama.cpp's files
     memory                                      what a model takes in each precision, and what of it fits
 

@@ -16,7 +16,7 @@ def read_config(directory: Path | str) -> LagunaConfig:
     not a Laguna.
     """
     folder = Path(directory)
-    raw = _raw_config(folder)
+    raw = raw_config(folder)
     generation = folder / "generation_config.json"
     if generation.exists():
         eos = read_json(generation).get("eos_token_id")
@@ -25,7 +25,8 @@ def read_config(directory: Path | str) -> LagunaConfig:
     return LagunaConfig.from_dict(raw)
 
 
-def _raw_config(folder: Path) -> dict[str, Any]:
+def raw_config(folder: Path) -> dict[str, Any]:
+    """What stands in `config.json`, or what it would be. Raises ConfigError."""
     if (folder / "config.json").exists() or not any(folder.glob("*.gguf")):
         return read_json(folder / "config.json")
     from .gguf_file import gguf_config, gguf_files  # brings torch

@@ -8,7 +8,8 @@ parameter is assigned once and each tensor is used. `save_checkpoint` writes the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import Tensor
 from ..model.config import LagunaConfig, LayerConfig
 from ..model.device import roomy
 from ..model.forward import Apart, Dense, Layer, Sparse, Together, Weights
-from ..model.linear import Matrix, Packer, Stack
+from ..model.linear import Matrix, Packer, Stack, plain
 from .gguf_file import GgufSource, gguf_files
 from .shards import INDEX, SINGLE, CheckpointError, shards
 from .source import ShardSource, Source
@@ -37,6 +38,8 @@ class Loaded:
     packing_error: float = 0.0
     """Of weights that were packed on loading: root of the squared errors over that of the squared weights."""
 
+
+SHARD = 5_000_000_000  # bytes of one file of a checkpoint, as released ones have them
 
 Progress = Callable[[int, int], None]
 """Called with the number of tensors done and of all."""
@@ -214,52 +217,96 @@ def released(weights: Weights) -> Iterator[tuple[str, Tensor]]:
     """Every tensor under the name it has in a released checkpoint, one for each expert's projection."""
     yield "model.embed_tokens.weight", weights.embed
     for index, layer in enumerate(weights.layers):
-        at = f"model.layers.{index}"
-        yield f"{at}.input_layernorm.weight", layer.attention_norm
-        yield f"{at}.post_attention_layernorm.weight", layer.mlp_norm
-        inputs = layer.inputs
-        apart = (
-            (inputs.q, inputs.k, inputs.v, inputs.gate)
-            if isinstance(inputs, Apart)
-            else _plain(inputs.rows).split(inputs.sizes)
-        )
-        for name, part in zip("qkvgo", (*apart, _plain(layer.out)), strict=True):
-            yield f"{at}.self_attn.{name}_proj.weight", part
-        yield f"{at}.self_attn.q_norm.weight", layer.q_norm
-        yield f"{at}.self_attn.k_norm.weight", layer.k_norm
-        mlp = layer.mlp
-        if isinstance(mlp, Dense):
-            yield from _released_projections(f"{at}.mlp", mlp.gate_up, mlp.down)
-            continue
-        yield f"{at}.mlp.gate.weight", mlp.router
-        yield f"{at}.mlp.experts.e_score_correction_bias", mlp.bias
-        for expert in range(mlp.gate_up.shape[0]):
-            each = _plain(mlp.gate_up)[expert], _plain(mlp.down)[expert]
-            yield from _released_projections(f"{at}.mlp.experts.{expert}", *each)
-        yield from _released_projections(f"{at}.mlp.shared_expert", mlp.shared_gate_up, mlp.shared_down)
+        yield from released_layer(layer, index)
     yield "model.norm.weight", weights.norm
-    yield "lm_head.weight", _plain(weights.head)
+    yield "lm_head.weight", plain(weights.head)
 
 
-def _plain(matrix: Matrix) -> Tensor:
-    if not isinstance(matrix, Tensor):
-        raise TypeError("packed weights are for running; those that were packed are gone")
-    return matrix
+def released_layer(layer: Layer, index: int) -> Iterator[tuple[str, Tensor]]:
+    """Those of one layer."""
+    at = f"model.layers.{index}"
+    yield f"{at}.input_layernorm.weight", layer.attention_norm
+    yield f"{at}.post_attention_layernorm.weight", layer.mlp_norm
+    inputs = layer.inputs
+    apart = inputs.tensors() if isinstance(inputs, Apart) else plain(inputs.rows).split(inputs.sizes)
+    for name, part in zip("qkvgo", (*apart, plain(layer.out)), strict=True):
+        yield f"{at}.self_attn.{name}_proj.weight", part
+    yield f"{at}.self_attn.q_norm.weight", layer.q_norm
+    yield f"{at}.self_attn.k_norm.weight", layer.k_norm
+    mlp = layer.mlp
+    if isinstance(mlp, Dense):
+        yield from _released_projections(f"{at}.mlp", mlp.gate_up, mlp.down)
+        return
+    yield f"{at}.mlp.gate.weight", mlp.router
+    yield f"{at}.mlp.experts.e_score_correction_bias", mlp.bias
+    for expert in range(mlp.gate_up.shape[0]):
+        each = plain(mlp.gate_up)[expert], plain(mlp.down)[expert]
+        yield from _released_projections(f"{at}.mlp.experts.{expert}", *each)
+    yield from _released_projections(f"{at}.mlp.shared_expert", mlp.shared_gate_up, mlp.shared_down)
 
 
 def _released_projections(at: str, gate_up: Matrix, down: Matrix) -> Iterator[tuple[str, Tensor]]:
-    gate, up = _plain(gate_up).chunk(2, dim=0)
+    gate, up = plain(gate_up).chunk(2, dim=0)
     yield f"{at}.gate_proj.weight", gate
     yield f"{at}.up_proj.weight", up
-    yield f"{at}.down_proj.weight", _plain(down)
+    yield f"{at}.down_proj.weight", plain(down)
 
 
-def save_checkpoint(weights: Weights, directory: Path | str, *, dtype: torch.dtype = torch.bfloat16) -> Path:
-    """Write `model.safetensors` in the released layout; gives back its path. The directory is made."""
+def save_checkpoint(
+    weights: Weights, directory: Path | str, *, dtype: torch.dtype = torch.bfloat16, largest: int = SHARD
+) -> Path:
+    """Write the weights in the released layout: `model.safetensors`, or shards of at most `largest` bytes with their
+    index. Gives back the path of the one or the other. The directory is made."""
+    return write_released(released(weights), directory, dtype=dtype, largest=largest)
+
+
+def write_released(
+    tensors: Iterable[tuple[str, Tensor]],
+    directory: Path | str,
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    largest: int = SHARD,
+) -> Path:
+    """The same for tensors as they come, of which no more than a shard's worth is held at a time.
+
+    Nothing has its final name before everything is written; another checkpoint in the directory goes then.
+    """
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in released(weights)}
-    partial = folder / f"{SINGLE}.part"
+    parts: list[Path] = []
+    places: dict[str, int] = {}
+    held: dict[str, Tensor] = {}
+    size = total = 0
+
+    def write() -> None:
+        part = folder / f"model-{len(parts) + 1:05}.part"
+        write_tensors(held, part)
+        parts.append(part)
+
+    for name, tensor in tensors:
+        ready = tensor.detach().to("cpu", dtype).contiguous()
+        if held and size + ready.nbytes > largest:
+            write()
+            held, size = {}, 0
+        held[name] = ready
+        places[name] = len(parts)
+        size, total = size + ready.nbytes, total + ready.nbytes
+    write()
+    for old in [*folder.glob("model*.safetensors"), folder / INDEX]:
+        old.unlink(missing_ok=True)
+    if len(parts) == 1:
+        return parts[0].replace(folder / SINGLE)
+    names = [f"model-{number + 1:05}-of-{len(parts):05}.safetensors" for number in range(len(parts))]
+    for part, name in zip(parts, names, strict=True):
+        part.replace(folder / name)
+    index = {"metadata": {"total_size": total}, "weight_map": {name: names[at] for name, at in places.items()}}
+    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    return folder / INDEX
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> Path:
+    """Write one safetensors file, of tensors on the CPU, whole or not at all."""
+    partial = path.with_name(f"{path.name}.part")
     save_file(tensors, partial, metadata={"format": "pt"})
-    partial.chmod(folder.stat().st_mode & 0o666)  # safetensors lets only the owner read; the folder knows better
-    return partial.replace(folder / SINGLE)
+    partial.chmod(path.parent.stat().st_mode & 0o666)  # safetensors lets only the owner read; the folder knows better
+    return partial.replace(path)

@@ -17,7 +17,7 @@ from ..kernels import library, native
 from .batch import Batch
 from .cache import KVCache
 from .config import LagunaConfig, LayerConfig, Rope
-from .linear import FEW, LANES, Matrix, native_matrix
+from .linear import FEW, LANES, LowRank, Matrix, Packed, native_matrix
 from .parameters import Dense, Layer, Sparse, Together, Weights
 from .rope import Tables
 
@@ -121,7 +121,8 @@ def call(config: LagunaConfig, spec: LayerConfig, layer: Layer) -> Call:
 
 
 def runs(weights: Weights) -> bool:
-    """Whether the kernels run such weights: on a CPU, in one type, contiguous, and packed where a block holds up."""
+    """Whether the kernels run such weights: on a CPU, in one type, contiguous, packed where a block holds up, and with
+    no adapter beside them."""
     dtype = weights.embed.dtype
     plain = [weights.embed, weights.norm]
     matrices = [weights.head]
@@ -141,9 +142,10 @@ def runs(weights: Weights) -> bool:
                 matrices += [down, shared_down]
     plain += [matrix for matrix in (*matrices, *halves) if isinstance(matrix, Tensor)]
     # up's rows begin where a block of gate's ends
-    packed = [matrix for matrix in halves if not isinstance(matrix, Tensor)]
+    packed = [matrix for matrix in halves if isinstance(matrix, Packed)]
     return (
         dtype in native.TYPES
+        and not any(isinstance(matrix, LowRank) for matrix in (*matrices, *halves))
         and all(tensor.device.type == "cpu" and tensor.dtype == dtype and tensor.is_contiguous() for tensor in plain)
         and all(matrix.rows // 2 % LANES == 0 for matrix in packed)
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -125,11 +125,44 @@ class Int4:
 
 
 Packed = Int8 | Int4
-Matrix = Tensor | Int8 | Int4
+
+
+@dataclass(frozen=True, slots=True)
+class LowRank:
+    """A matrix [.., N, K] and what an adapter adds to it: weight = base + scale * up @ down (LoRA, arXiv 2106.09685).
+
+    down [.., r, K] and up [.., N, r] are in the dtype of what is multiplied. `dropout` of what goes down, in training.
+    """
+
+    base: Tensor | Packed
+    down: Tensor
+    up: Tensor
+    scale: float
+    dropout: float = 0.0
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.base.shape
+
+    def __getitem__(self, index: int) -> LowRank:
+        return LowRank(self.base[index], self.down[index], self.up[index], self.scale, self.dropout)
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return *tensors_of(self.base), self.down, self.up
+
+    def times(self, x: Tensor) -> Tensor:
+        """x [T, K] -> [T, N]."""
+        less = F.dropout(x, self.dropout) if self.dropout else x
+        return linear(x, self.base) + F.linear(F.linear(less, self.down), self.up) * self.scale
+
+
+Matrix = Tensor | Packed | LowRank
 
 
 def times(x: Tensor, w: Packed) -> Tensor:
     """x [T, K] -> [T, N], by the kernels where there are few rows and a library, else by the plain twin."""
+    if x.requires_grad and torch.is_grad_enabled():
+        return cast(Tensor, Through.apply(x, w))
     kernels = library() if x.shape[0] <= FEW and x.dtype in native.TYPES else None
     if kernels is None:
         return times_plain(x, w)
@@ -150,8 +183,28 @@ def times_plain(x: Tensor, w: Packed) -> Tensor:
     return torch.cat(strips, dim=-1)
 
 
+class Through(torch.autograd.Function):
+    """The plain twin where x learns: the gradient goes through, by the matrix widened once more and not kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Packed) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx.matrix = w
+        return times_plain(x, w)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        w: Packed = ctx.matrix
+        passed = gradient.new_zeros(len(gradient), w.columns)
+        for start in range(0, w.rows, STRIP):
+            strip = gradient[:, start : start + STRIP]
+            passed += strip @ w.widened(start, start + strip.shape[1]).to(gradient.dtype)
+        return passed, None
+
+
 def native_matrix(w: Matrix) -> native.Matrix:
     """Any matrix as the kernels take it. Whoever calls keeps the tensors."""
+    if isinstance(w, LowRank):
+        raise TypeError("the kernels know no adapters")
     return native.plain(w) if isinstance(w, Tensor) else w.native()
 
 
@@ -182,6 +235,13 @@ def one_row(device: torch.device) -> Generator[None, None, None]:
 def tensors_of(w: Matrix) -> tuple[Tensor, ...]:
     """The tensors that a matrix is made of."""
     return (w,) if isinstance(w, Tensor) else w.tensors()
+
+
+def plain(w: Matrix) -> Tensor:
+    """A matrix that is a tensor. Raises TypeError for any other."""
+    if not isinstance(w, Tensor):
+        raise TypeError("packed weights are for running; those that were packed are gone")
+    return w
 
 
 # Packing -------------------------------------------------------------------------------------------------

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .linear import Matrix, linear, tensors_of
+from .linear import Matrix, linear, plain, tensors_of
 
 
 @dataclass(slots=True)
@@ -37,13 +36,17 @@ class Apart:
     """What reads a layer's normed input, each a parameter of its own: q [heads*D, H], k and v [KV*D, H], gate [heads or
     heads*D, H]. So they are trained and saved."""
 
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    gate: Tensor
+    q: Matrix
+    k: Matrix
+    v: Matrix
+    gate: Matrix
 
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
-        return F.linear(x, self.q), F.linear(x, self.k), F.linear(x, self.v), F.linear(x, self.gate)
+        return linear(x, self.q), linear(x, self.k), linear(x, self.v), linear(x, self.gate)
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """q, k, v and gate, which are plain but while an adapter is trained."""
+        return plain(self.q), plain(self.k), plain(self.v), plain(self.gate)
 
 
 @dataclass(slots=True)
@@ -90,7 +93,8 @@ class Weights:
                         for tensor in tensors_of(getattr(value, inner.name)):
                             yield f"layers.{index}.mlp.{inner.name}", tensor
                 elif isinstance(value, Apart):
-                    yield from ((f"layers.{index}.{n.name}", getattr(value, n.name)) for n in fields(value))
+                    names = (f"layers.{index}.{inner.name}" for inner in fields(value))
+                    yield from zip(names, value.tensors(), strict=True)
                 else:
                     whole = value.rows if isinstance(value, Together) else value
                     yield from ((f"layers.{index}.{part.name}", tensor) for tensor in tensors_of(whole))
@@ -108,9 +112,9 @@ def joined(weights: Weights) -> Weights:
     for layer in weights.layers:
         inputs = layer.inputs
         if isinstance(inputs, Apart):
-            parts = (inputs.q, inputs.k, inputs.v, inputs.gate)
-            sizes = (len(inputs.q), len(inputs.k), len(inputs.v), len(inputs.gate))
-            base = inputs.q._base  # pyright: ignore[reportPrivateUsage]
+            parts = inputs.tensors()
+            sizes = (len(parts[0]), len(parts[1]), len(parts[2]), len(parts[3]))
+            base = parts[0]._base  # pyright: ignore[reportPrivateUsage]
             beside = base is not None and base.shape == (sum(sizes), parts[0].shape[1])
             starts = [part.data_ptr() for part in parts]
             step = parts[0].element_size() * parts[0].shape[1]

@@ -30,6 +30,7 @@ from laguna_backend.model.linear import (
     FEW,
     Int4,
     Int8,
+    LowRank,
     Matrix,
     Packer,
     linear,
@@ -89,6 +90,7 @@ def as_codes(x: Tensor) -> Tensor:
 
 
 def meaning(w: Matrix) -> Tensor:
+    assert not isinstance(w, LowRank)
     return w.float() if isinstance(w, Tensor) else w.widened(0, w.rows)
 
 
