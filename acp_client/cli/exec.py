@@ -142,9 +142,9 @@ class Run:
     async def _converse(self) -> None:
         options = self._options
         host = Host(ask=self._policy(), elicit=self._elicit)
-        headers, insecure = options.headers, options.insecure
+        target = options.target
         async with connect(
-            options.agent, host=host, headers=headers, insecure=insecure, on_state=_tell_state
+            target.agent, host=host, headers=target.headers, insecure=target.insecure, on_state=_tell_state
         ) as client:
             self._client = client
             session = await client.new_session(options.cwd)
@@ -194,7 +194,7 @@ class Run:
         decide: Ask = self._ask_user
         if self._options.allow == "all":
             decide = allow_all
-        elif self._options.allow == "edits" and not self._options.is_own_agent:
+        elif self._options.allow == "edits" and not self._options.target.is_own:
             decide = allow_edits_or(self._ask_user)
 
         async def ask(request: PermissionRequest) -> str | None:

@@ -6,12 +6,10 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from acp.transports.credentials import add_url_options, headers_of
-
-from ..launch import own_agent
+from .target import TargetOptions, add_target_options, target_of
 
 LARGEST_PROMPT = 8 * 2**20  # bytes
 
@@ -30,15 +28,12 @@ class Options:
 
     prompt: str
     cwd: str
-    agent: str | list[str]
-    is_own_agent: bool
+    target: TargetOptions
     allow: str
     json: bool
     log_json: str | None
     timeout: float | None
     verbose: bool
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    insecure: bool = False
 
 
 def parse(argv: Sequence[str] | None = None) -> Options:
@@ -47,25 +42,20 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     given = parser.parse_args(argv)
     try:
         prompt = _prompt(given)
-        if not os.path.isdir(given.cwd):
-            raise ValueError(f"--cwd: no such directory: {given.cwd}")
         if given.timeout is not None and not (math.isfinite(given.timeout) and given.timeout > 0):
             raise ValueError("--timeout: not a positive number of seconds")
-        agent, headers = _agent(given), _headers(given)
+        target = target_of(given, "--allow", given.allow)
     except (OSError, ValueError) as error:
         parser.error(str(error).encode(errors="backslashreplace").decode())
     return Options(
         prompt=prompt,
         cwd=os.path.abspath(given.cwd),
-        agent=agent,
-        is_own_agent=given.agent is None and given.url is None,
+        target=target,
         allow=given.allow,
         json=given.json,
         log_json=given.log_json,
         timeout=given.timeout,
         verbose=given.verbose,
-        headers=headers,
-        insecure=given.insecure,
     )
 
 
@@ -75,9 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("prompt", nargs="?", metavar="PROMPT", help="what to do; - reads it from stdin")
     add("-f", "--file", metavar="FILE", help="read the prompt from a file")
-    add("--cwd", default=".", metavar="DIR", help="the agent's workspace (default: the current directory)")
-    add("--agent", metavar="CMD", help="the command line of an ACP agent (default: our own, `acp agent`)")
-    add_url_options(parser)
+    add_target_options(parser)
     add(
         "--allow",
         choices=("ask", "edits", "all"),
@@ -87,11 +75,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="JSON events, one a line, instead of text; the last is the result")
     add("--log-json", metavar="FILE", help="write the JSON events to a file as well")
     add("--timeout", type=float, metavar="S", help="cancel the turn after S seconds")
-    add("--verbose", action="store_true", help="show the logs of both sides on stderr")
-    own = parser.add_argument_group("of our own agent")
-    own.add_argument("--backend", metavar="NAME", help="laguna (default), scripted or MODULE:FUNCTION")
-    own.add_argument("--model", metavar="DIR", help="a checkpoint directory (default: the embedded model)")
-    own.add_argument("--device", metavar="D", help="cuda, mps or cpu (default: the best there is)")
     return parser
 
 
@@ -115,29 +98,3 @@ def _prompt(given: argparse.Namespace) -> str:
     if not text.strip():
         raise ValueError("the prompt is empty")
     return text
-
-
-def _agent(given: argparse.Namespace) -> str | list[str]:
-    url: str | None = given.url
-    own = {"--backend": given.backend, "--model": given.model, "--device": given.device}
-    if url is not None:
-        if given.agent is not None:
-            raise ValueError("give --agent or --url, not both")
-        if not url.startswith(("ws://", "wss://")):
-            raise ValueError(f"--url: not a URL of ws:// or wss://: {url}")
-    target: str | None = given.agent if url is None else url
-    if target is not None:
-        if wrong := [name for name, value in own.items() if value is not None]:
-            raise ValueError(f"{', '.join(wrong)} is for our own agent; say it in --agent's command")
-        return target
-    if given.model is not None:
-        own["--model"] = os.path.abspath(given.model)
-    words = [word for name, value in own.items() if value is not None for word in (name, value)]
-    return own_agent("--allow", given.allow, *words, *(["--verbose"] if given.verbose else []))
-
-
-def _headers(given: argparse.Namespace) -> dict[str, str]:
-    """The headers of the request that opens a connection. Raises OSError, ValueError."""
-    if given.url is None and (given.header or given.token_file or given.insecure):
-        raise ValueError("--header, --token-file and --insecure are for --url")
-    return headers_of(given.header, given.token_file)

@@ -54,8 +54,8 @@ def test_paths_become_absolute_and_our_own_agent_gets_its_options(
     os.mkdir("here")
     options = parse(["hi", "--cwd", "here", "--model", "weights", "--allow", "edits", "--device", "cpu"])
     assert options.cwd == str(tmp_path / "here")
-    assert options.is_own_agent
-    assert options.agent[-6:] == ["--allow", "edits", "--model", str(tmp_path / "weights"), "--device", "cpu"]
+    assert options.target.is_own
+    assert options.target.agent[-6:] == ["--allow", "edits", "--model", str(tmp_path / "weights"), "--device", "cpu"]
 
 
 def test_help_lists_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
