@@ -117,13 +117,19 @@ def open_backend(
     command line. Raises ValueError for any other.
     """
     return LagunaBackend(
-        Path(path).expanduser().resolve() if path else NANO,
+        named(path) if path else NANO,
         device=device,
         weights=one_of("weights", weights or "bf16", PRECISIONS),
         group=int(one_of("group", group or "32", GROUPS)),
         cache=STORAGES[one_of("kv", kv, tuple(STORAGES))] if kv else None,
         adapter=Path(adapter).expanduser().resolve() if adapter else None,
     )
+
+
+def named(path: str) -> Path:
+    """A directory, absolute; a name on the hub, `ORG/NAME`, stays one."""
+    place = Path(path).expanduser()
+    return place if not place.exists() and len(place.parts) == 2 and not place.is_absolute() else place.resolve()
 
 
 def one_of(name: str, value: Any, known: tuple[T, ...]) -> T:

@@ -13,7 +13,7 @@ from .checkpoint.configuration import read_config
 from .checkpoint.gguf_file import gguf_files, kinds_of
 from .checkpoint.memory import WORKING, Place, longest, places, weight_bytes
 from .checkpoint.shards import INDEX, SINGLE, CheckpointError, shards
-from .loading import chat_template, name_of, parameters
+from .loading import chat_template, found, name_of, parameters
 from .model.cache import Storage, cache_bytes
 from .model.config import ConfigError, LagunaConfig
 from .model.linear import PRECISIONS, Precision
@@ -27,7 +27,7 @@ MIB = 1 << 20
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="laguna info", description="What a checkpoint is and what it needs.")
     parser.add_argument("directory", type=Path, metavar="DIR")
-    directory: Path = parser.parse_args(argv).directory
+    directory = found(parser.parse_args(argv).directory)
     try:
         for name, value in facts(directory):
             print(f"{name:12} {value}")
@@ -69,15 +69,15 @@ def facts(directory: Path) -> list[tuple[str, str]]:
 
 def fitting(config: LagunaConfig, place: Place, sizes: Mapping[Precision, int]) -> str:
     """What of a model fits one device: the longest context with each cache, a GiB set aside to work in."""
-    found: list[str] = []
+    fits: list[str] = []
     for precision in place.precisions:
         room = place.free - sizes[precision] - WORKING
         if room < cache_bytes(config, 1, "fp8"):
-            found.append(f"{precision} does not fit")
+            fits.append(f"{precision} does not fit")
             continue
         lengths = (f"{longest(config, room, storage):,} tokens ({name})" for name, storage in SHOWN.items())
-        found.append(f"{precision} with {', '.join(lengths)}")
-    return f"{place.name}, {place.free / MIB:,.0f} MiB free: {'; '.join(found)}"
+        fits.append(f"{precision} with {', '.join(lengths)}")
+    return f"{place.name}, {place.free / MIB:,.0f} MiB free: {'; '.join(fits)}"
 
 
 def number_format(directory: Path, config: LagunaConfig) -> str:

@@ -17,6 +17,8 @@ from .chat.tokenizer import TokenBytes, gguf_tokenizer, load_tokenizer
 from .checkpoint.adapter import adapt, read_adapter
 from .checkpoint.configuration import read_config, read_json
 from .checkpoint.gguf_file import gguf_files, gguf_texts
+from .checkpoint.hub import is_name, pulled
+from .checkpoint.kept import load_packed
 from .checkpoint.weights import CheckpointError, load_weights
 from .engine.engine import Engine
 from .engine.request import Rule
@@ -44,11 +46,13 @@ def load(
 ) -> LagunaSpeaker:
     """Load a checkpoint directory. Raises ModelError, saying which file or field is wrong.
 
-    `weights` other than "bf16" packs them while they come, on a CPU: INT8 by row, INT4 by groups of `group`. `adapter`
-    is the directory of one that was trained for this checkpoint.
+    `weights` other than "bf16" packs them while they come, on a CPU: INT8 by row, INT4 by groups of `group`. What was
+    packed is kept (`checkpoint.kept`). `adapter` is the directory of one that was trained for this checkpoint.
     """
+    directory, name = found(directory), str(directory)
     if not directory.is_dir():
-        raise ModelError(f"there is no checkpoint directory {directory}")
+        hint = f"; `laguna pull {name}` fetches it" if is_name(name) else ""
+        raise ModelError(f"there is no checkpoint directory {directory}{hint}")
     if adapter and not adapter.is_dir():
         raise ModelError(f"there is no adapter directory {adapter}")
     try:
@@ -58,7 +62,11 @@ def load(
         placement = place(device, parameters=parameters(config), packed=weights != "bf16")
         packer = Packer(weights, group)
         spread(placement, parameters(config))
-        loaded = load_weights(directory, config, device=placement.device, dtype=placement.dtype, packer=packer)
+        loaded = (
+            load_weights(directory, config, device=placement.device, dtype=placement.dtype)
+            if weights == "bf16"
+            else load_packed(directory, config, packer, dtype=placement.dtype)
+        )
         if adapter:
             adapt(loaded.weights, read_adapter(adapter))
     except (ConfigError, CheckpointError, TemplateFailure, ValueError) as error:
@@ -81,6 +89,11 @@ def load(
     if adapter:
         info = replace(info, name=f"{info.name} with {adapter.name}")
     return LagunaSpeaker(info, engine, Chat(template, tokenizer), spelling, rule)
+
+
+def found(directory: Path) -> Path:
+    """A directory, or the one where what it names on the hub was pulled to."""
+    return (pulled(str(directory)) or directory) if is_name(str(directory)) else directory
 
 
 def gguf_fields(directory: Path, missing: str) -> dict[str, Any]:
@@ -111,8 +124,14 @@ def describe(directory: Path, config: LagunaConfig, tokenizer: Tokenizer) -> Mod
 
 
 def name_of(directory: Path) -> str:
-    """A checkpoint is called after its directory, but for the one in the package."""
-    return "laguna-nano" if directory == Path(__file__).parent / "nano" / "checkpoint" else directory.name
+    """A checkpoint is called after its directory, but for the one in the package and those of the hub."""
+    if directory == Path(__file__).parent / "nano" / "checkpoint":
+        return "laguna-nano"
+    repository = (
+        directory.parent.parent.name
+    )  # where the hub's library puts a snapshot: models--ORG--NAME/snapshots/SHA
+    kept = directory.parent.name == "snapshots" and repository.startswith("models--")
+    return repository.removeprefix("models--").replace("--", "/", 1) if kept else directory.name
 
 
 def default_rule(directory: Path) -> Rule:

@@ -29,6 +29,7 @@ FOREIGN = {
     "jinja2": ("laguna_backend/",),
     "mcp": ("acp_server/mcp/",),
     "mcp_types": ("acp_server/mcp/",),
+    "huggingface_hub": ("laguna_backend/checkpoint/hub.py",),
     "gguf": (),  # optional: `laguna_backend/checkpoint/gguf_file.py` asks for it by name
     "numpy": ("laguna_backend/",),
     "httpx2": ("acp_server/mcp/transports.py", "acp_server/openai/exchange.py"),

@@ -44,7 +44,7 @@ def peer(name: str) -> Any:
 
 def transformers_figures(
     raw: Mapping[str, Any], weights: Weights, *, precision: str, threads: int, context: int, prompt: int, steps: int,
-    runs: int,
+    runs: int, clock: str,
 ) -> list[Figures]:  # fmt: skip
     """Transformers in bfloat16 on the very same memory, with each of its ways to run experts."""
     from .slice import figures, timed
@@ -67,7 +67,7 @@ def transformers_figures(
             def prefill(model: Any = model, ids: Any = ids) -> None:
                 model(ids, use_cache=True, logits_to_keep=1)
 
-            pace = prompt / statistics.median(timed(prefill, runs))
+            pace = prompt / statistics.median(timed(prefill, runs, clock))
             cache = transformers.DynamicCache(config=config)
             generator = torch.Generator().manual_seed(1)
             shape = (1, raw["num_key_value_heads"], context, raw["head_dim"])
@@ -79,7 +79,7 @@ def transformers_figures(
             def step(model: Any = model, cache: Any = cache, token: Any = token) -> None:
                 token.copy_(model(token, past_key_values=cache, use_cache=True).logits[0, -1].argmax())
 
-            seconds = timed(step, steps)
+            seconds = timed(step, steps, clock)
         found.append(figures(f"transformers {transformers.__version__}, bf16, {experts}", pace, seconds))
     return found
 
@@ -107,7 +107,7 @@ FILE_TYPES = {"bf16": ("BF16", 32), "int8": ("Q8_0", 7), "int4": ("Q4_K_M", 15)}
 
 def llama_figures(
     raw: Mapping[str, Any], weights: Weights, *, precision: str, threads: int, context: int, prompt: int, steps: int,
-    runs: int,
+    runs: int, clock: str,
 ) -> list[Figures]:  # fmt: skip
     """llama.cpp through llama-cpp-python, in a process of its own, on a GGUF file without a vocabulary."""
     from .slice import figures
@@ -118,7 +118,7 @@ def llama_figures(
         path = write_gguf(Path(folder) / "model.gguf", raw, weights)
         order = {
             "path": str(path), "ftype": FILE_TYPES[precision][1] if precision != "bf16" else None,
-            "threads": threads, "context": context, "prompt": prompt, "steps": steps, "runs": runs,
+            "threads": threads, "context": context, "prompt": prompt, "steps": steps, "runs": runs, "clock": clock,
         }  # fmt: skip
         done = subprocess.run(
             [sys.executable, "-m", __name__, json.dumps(order)],
@@ -171,10 +171,10 @@ def run_llama(order: Mapping[str, Any]) -> dict[str, Any]:
         clear()
         feed(order["prompt"])
 
-    pace = order["prompt"] / statistics.median(timed(prefill, order["runs"]))
+    pace = order["prompt"] / statistics.median(timed(prefill, order["runs"], order["clock"]))
     clear()
     feed(order["context"])
-    seconds = timed(lambda: feed(1), order["steps"])
+    seconds = timed(lambda: feed(1), order["steps"], order["clock"])
     return {"prefill": pace, "seconds": seconds, "version": getattr(llama, "__version__", "?")}
 
 

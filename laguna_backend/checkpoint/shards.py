@@ -58,10 +58,12 @@ class Entry:
 
 
 class Shard:
-    """One open file: `entries` by tensor name. Raises CheckpointError, by the file's name, when it is not whole."""
+    """One open file: `entries` by tensor name, and `metadata`. Raises CheckpointError, by its name, when it is not
+    whole."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.metadata: dict[str, str] = {}
         try:
             self.file = path.open("rb", buffering=0)
         except OSError as error:
@@ -82,6 +84,7 @@ class Shard:
         end = begin
         for name, fields in cast("dict[str, Any]", raw).items():
             if name == "__metadata__":
+                self.metadata = {str(key): str(value) for key, value in fields.items()}
                 continue
             if fields["dtype"] not in DTYPES:
                 raise ValueError(f"tensor {name} is of the unknown type {fields['dtype']}")

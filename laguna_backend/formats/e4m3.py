@@ -1,10 +1,12 @@
 """FP8 numbers of the e4m3 kind as bytes: sign, four bits of exponent with bias 7, three of mantissa, no infinity.
 
-Torch casts on the CPU and on CUDA; MPS has no such type, so there the same bytes come from integer arithmetic. The two
-agree on every value, ties to even included.
+Torch casts on the CPU and on CUDA; MPS has no such type, so there the same bytes come from integer arithmetic, and the
+numbers from a table. The two ways agree on every value, ties to even included.
 """
 
 from __future__ import annotations
+
+import functools
 
 import torch
 from torch import Tensor
@@ -18,14 +20,19 @@ def encode(x: Tensor) -> Tensor:
     """Bytes (uint8) of the nearest e4m3 values of x; what is beyond ±448 becomes ±448."""
     # Clamp first: casts beyond the largest value saturate in some torch versions and are NaN in others.
     x = x.float().clamp(-LARGEST, LARGEST)
-    return encode_by_arithmetic(x) if x.device.type == "mps" else x.to(torch.float8_e4m3fn).view(torch.uint8)
+    return x.to(torch.float8_e4m3fn).view(torch.uint8) if has_type(x.device) else encode_by_arithmetic(x)
 
 
 def decode(bytes_: Tensor) -> Tensor:
     """The float32 values of e4m3 bytes."""
-    if bytes_.device.type == "mps":
-        return decode_by_arithmetic(bytes_)
+    if not has_type(bytes_.device):
+        return decode_by_table(bytes_)
     return bytes_.view(torch.float8_e4m3fn).to(torch.float32)
+
+
+def has_type(device: torch.device) -> bool:
+    """Whether torch knows such numbers there."""
+    return device.type != "mps"
 
 
 def encode_by_arithmetic(x: Tensor) -> Tensor:
@@ -38,10 +45,12 @@ def encode_by_arithmetic(x: Tensor) -> Tensor:
     return (sign | torch.where(x.abs() < SMALLEST_NORMAL, small, normal)).to(torch.uint8)
 
 
-def decode_by_arithmetic(bytes_: Tensor) -> Tensor:
-    """`decode` of bytes that are numbers, without the type."""
-    code = bytes_.to(torch.int32)
-    magnitude = code & 0x7F
-    normal = ((magnitude + (120 << 3)) << 20).view(torch.float32)
-    value = torch.where(magnitude < 8, magnitude.float() * STEP, normal)
-    return torch.where(code >= 128, -value, value)
+def decode_by_table(bytes_: Tensor) -> Tensor:
+    """`decode`, without the type."""
+    return table(bytes_.device).index_select(0, bytes_.reshape(-1).int()).view(bytes_.shape)
+
+
+@functools.cache
+def table(device: torch.device) -> Tensor:
+    """The numbers of all bytes: [256], float32."""
+    return torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn).float().to(device)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-I32, I64, REAL, ADDRESS = ctypes.c_int32, ctypes.c_int64, ctypes.c_float, ctypes.c_void_p
+I32, I64, REAL, DOUBLE, ADDRESS = ctypes.c_int32, ctypes.c_int64, ctypes.c_float, ctypes.c_double, ctypes.c_void_p
 
 FLOAT32, BFLOAT16, INT8, INT4 = range(4)
 TYPES = {torch.float32: 0, torch.bfloat16: 1}
@@ -68,13 +68,14 @@ class Library:
             raise OSError(f"{path.name} was made of other sources")
         loaded.laguna_unit.restype = ctypes.c_char_p
         self.unit: str = loaded.laguna_unit().decode()
-        self.product, self.feed_forward, self.attend = (
-            loaded.laguna_product, loaded.laguna_feed_forward, loaded.laguna_attend,
+        self.product, self.feed_forward, self.attend, self.pack = (
+            loaded.laguna_product, loaded.laguna_feed_forward, loaded.laguna_attend, loaded.laguna_pack,
         )  # fmt: skip
-        for function in (self.product, self.feed_forward, self.attend):
+        for function in (self.product, self.feed_forward, self.attend, self.pack):
             function.restype = None
         self.product.argtypes = (ADDRESS, ADDRESS, I64, I64, I32, ADDRESS, REAL, ADDRESS, ADDRESS, I32)
         self.feed_forward.argtypes = (ADDRESS, ADDRESS, I64, I64, I32, ADDRESS, REAL, ADDRESS, I32)
+        self.pack.argtypes = (ADDRESS, ADDRESS, I64, I32, ADDRESS, I32)
         self.attend.argtypes = (ADDRESS, ADDRESS, ADDRESS, I64, I64, I32, ADDRESS, I32)
 
     def __repr__(self) -> str:

@@ -2,8 +2,8 @@
 
     config                                      the shape, from any spelling of `config.json`; no torch
     parameters ─► linear                        the weights; matrices as they lie in memory, packed ones too
-    forward ─► attention  moe                   the forward pass, top to bottom, in torch
-      ├► few ─► kernels                         the same for one new token or a few, by our own kernels on a CPU
+    forward ─► layer ─► attention  moe          the forward pass, top to bottom, in torch
+      ├► compiled ─► kernels                    the same by our own kernels, on a CPU
       ├► rope                                   positions
       └► batch ─► cache                         several sequences at once; keys and values, in bf16 or FP8
     device                                      where it runs and in which number format

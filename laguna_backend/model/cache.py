@@ -126,7 +126,10 @@ class Mark:
 
 
 class KVCache:
-    """The past of one sequence in every layer. `length` tokens are held."""
+    """The past of one sequence in every layer. `length` tokens are held.
+
+    `layers` are those that are kept otherwise than in `storage`; `scales` are an FP8 store's own, by layer and part.
+    """
 
     def __init__(
         self,
@@ -135,6 +138,7 @@ class KVCache:
         storage: Storage = "bfloat16",
         device: torch.device | str = "cpu",
         scales: Mapping[tuple[int, str], float] | None = None,
+        layers: Mapping[int, Storage] | None = None,
     ) -> None:
         self.config = config
         self.storage: Storage = storage
@@ -143,7 +147,7 @@ class KVCache:
         self.coming = 0  # tokens of that chunk
         self.marked: Mark | None = None
         self.pasts: dict[int, native.Past] = {}
-        self.device, self.scales = torch.device(device), scales or {}
+        self.device, self.scales, self.layers = torch.device(device), scales or {}, layers or {}
         self.shortest = min((spec.window for spec in config.layers if spec.window is not None), default=sys.maxsize)
         self.stores = [tuple(self.new_store(index, part) for part in "kv") for index in range(len(config.layers))]
         for spec, stores in zip(config.layers, self.stores, strict=True):
@@ -152,8 +156,8 @@ class KVCache:
                     store.reserve(spec.window, 0)
 
     def new_store(self, layer: int, part: str) -> Store:
-        config = self.config
-        return Store(config.kv_heads, config.head_dim, self.storage, self.device, self.scales.get((layer, part)))
+        config, storage = self.config, self.layers.get(layer, self.storage)
+        return Store(config.kv_heads, config.head_dim, storage, self.device, self.scales.get((layer, part)))
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Add a chunk's k and v [1, KV, T, D]; give back all that its queries may see, ending with the chunk.
@@ -194,7 +198,7 @@ class KVCache:
         if found is None or (found.k, found.v, found.k_scales, found.v_scales, found.capacity) != places:
             found = self.pasts[layer] = native.Past(
                 k.rows.data_ptr(), v.rows.data_ptr(), k.scales_address(), v.scales_address(), k.scale or 1.0,
-                v.scale or 1.0, native.STORAGES[self.storage], k.heads, k.dim, k.capacity,
+                v.scale or 1.0, native.STORAGES[k.storage], k.heads, k.dim, k.capacity,
                 self.config.layers[layer].window or 0,
             )  # fmt: skip
         return found
@@ -229,9 +233,9 @@ class KVCache:
 
     def rounded(self, store: Store, x: Tensor) -> Tensor:
         """x as it would come back from the store, for the part of a long chunk that the ring never holds."""
-        if self.storage == "float32" or not x.shape[1]:
+        if store.storage == "float32" or not x.shape[1]:
             return x
-        passing = Store(store.heads, store.dim, self.storage, store.device, store.scale)
+        passing = Store(store.heads, store.dim, store.storage, store.device, store.scale)
         passing.reserve(x.shape[1], 0)
         passing.write(0, x)
         return passing.read(0, x.shape[1], x.dtype)
@@ -334,7 +338,7 @@ class KVCache:
     def fork(self, snapshot: Snapshot, capacity: int) -> KVCache:
         """Another cache, of the tokens that this one held when the snapshot was taken, with room for `capacity`. Both
         go on by themselves; what the full layers hold is copied."""
-        other = KVCache(self.config, storage=self.storage, device=self.device, scales=self.scales)
+        other = KVCache(self.config, storage=self.storage, device=self.device, scales=self.scales, layers=self.layers)
         wanted = min(max(capacity, snapshot.length), self.config.max_context)
         for index, spec in enumerate(self.config.layers):
             if spec.window is None:

@@ -8,7 +8,6 @@ layer's *normed input*, logits stay in the model's dtype.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -18,14 +17,17 @@ from torch import Tensor
 from .attention import attend
 from .batch import Batch
 from .cache import KVCache
+from .compiled import Compiled
 from .config import LagunaConfig, LayerConfig
-from .few import Few
+from .layer import Chosen, Sight, Turn, attention, block, feed_forward, norm
 from .linear import linear, one_row
-from .moe import mix, route, swiglu
 from .parameters import Apart, Dense, Layer, Sparse, Together, Weights, joined
-from .rope import Tables, rotate
+from .rope import Tables
 
-__all__ = ["Apart", "Cache", "Dense", "Laguna", "Layer", "Sparse", "Together", "Weights", "joined", "norm"]
+__all__ = [
+    "Apart", "Cache", "Chosen", "Dense", "Laguna", "Layer", "Sight", "Sparse", "Together", "Turn", "Weights",
+    "attention", "block", "feed_forward", "joined", "norm",
+]  # fmt: skip
 
 
 class Cache(Protocol):
@@ -51,18 +53,18 @@ class Laguna:
     def __init__(self, config: LagunaConfig, weights: Weights) -> None:
         self.config = config
         self.weights = weights
-        self.few = Few.of(config, weights)
+        self.compiled = Compiled.of(config, weights)
         self.ropes = {rope: Tables(rope, weights.embed.device) for rope in {layer.rope for layer in config.layers}}
 
     def forward(self, tokens: Tensor, cache: Cache | Batch | None = None, *, last_only: bool = False) -> Tensor:
         """Logits [B, T, V] of what follows each of `tokens` [B, T]; [B, 1, V] with `last_only`.
 
         With a cache B is 1 and the tokens follow those that the cache holds. With a batch of N sequences B is 1 as
-        well, the tokens of each follow one another and its cache, and `last_only` gives [1, N, V]. A few tokens, on
-        a CPU and without gradients, go by the kernels (`few`).
+        well, the tokens of each follow one another and its cache, and `last_only` gives [1, N, V]. On a CPU
+        and without gradients the kernels take what they are faster at (`compiled`).
         """
-        if self.few and isinstance(cache, KVCache | Batch) and self.few.takes(tokens):
-            return self.few.forward(tokens, cache, self.ropes, last_only)
+        if self.compiled and isinstance(cache, KVCache | Batch) and self.compiled.takes(tokens):
+            return self.compiled.forward(tokens, cache, self.ropes, last_only)
         if tokens.numel() > 1:
             return self.through(tokens, cache, last_only)
         with one_row(tokens.device):
@@ -102,71 +104,6 @@ def turn(tables: Tables, count: int, cache: Cache | Batch | None, dtype: torch.d
         return tables.at(cache.length if cache else 0, count, dtype)
     turns = [tables.at(one.length, at.stop - at.start, dtype) for one, at in cache.parts()]
     return turns[0] if len(turns) == 1 else (torch.cat([cos for cos, _ in turns]), torch.cat([sin for _, sin in turns]))
-
-
-# One layer -----------------------------------------------------------------------------------------------
-
-Sight = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""What queries [B, heads, T, D] see of their chunk's keys and values [B, KV, T, D], and of a past: [B, heads, T, D].
-Whoever runs a layer decides it: generating brings a cache, training the borders of documents."""
-
-Turn = tuple[Tensor, Tensor]
-"""cos and sin [T, rotary_dim] of a chunk's positions."""
-
-Chosen = Callable[[Tensor], None]
-"""Is told which experts [B * T, top_k] a layer's router chose."""
-
-
-def block(
-    config: LagunaConfig,
-    spec: LayerConfig,
-    layer: Layer,
-    h: Tensor,
-    turn: Turn,
-    see: Sight,
-    chosen: Chosen | None = None,
-) -> Tensor:
-    """h [B, T, H] through one layer."""
-    h = h + attention(config, spec, layer, norm(h, layer.attention_norm, config.norm_eps), turn, see)
-    return h + feed_forward(config, layer.mlp, norm(h, layer.mlp_norm, config.norm_eps), chosen)
-
-
-def attention(config: LagunaConfig, spec: LayerConfig, layer: Layer, x: Tensor, turn: Turn, see: Sight) -> Tensor:
-    batch, length, _ = x.shape
-    dim, eps = config.head_dim, config.norm_eps
-    q, k, v, gate = layer.inputs(x)
-    v = v.unflatten(-1, (config.kv_heads, dim)).transpose(1, 2)
-    q = norm(q.unflatten(-1, (spec.heads, dim)), layer.q_norm, eps).transpose(1, 2)  # [B, heads, T, D]
-    k = norm(k.unflatten(-1, (config.kv_heads, dim)), layer.k_norm, eps).transpose(1, 2)
-    a = see(rotate(q, *turn), rotate(k, *turn), v).transpose(1, 2)  # [B, T, heads, D]
-    gate = F.softplus(gate.float()).to(a.dtype)
-    a = a * gate.view(batch, length, spec.heads, -1)  # one gate a head, or one an element
-    return linear(a.reshape(batch, length, -1), layer.out)
-
-
-def feed_forward(config: LagunaConfig, mlp: Dense | Sparse, x: Tensor, chosen: Chosen | None = None) -> Tensor:
-    if isinstance(mlp, Dense):
-        return swiglu(x, mlp.gate_up, mlp.down)
-    rows = x.reshape(-1, x.shape[-1])  # [B * T, H]
-    weights, experts = route(
-        rows,
-        mlp.router,
-        mlp.bias,
-        config.experts_per_token,
-        score=config.router_score,
-        softcap=config.router_softcap,
-    )
-    if chosen:
-        chosen(experts)
-    routed = mix(rows, weights, experts, mlp.gate_up, mlp.down) * config.routed_scale
-    return (routed + swiglu(rows, mlp.shared_gate_up, mlp.shared_down)).view_as(x)
-
-
-def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """RMS norm over the last dimension, in float32 and rounded before the weight scales it."""
-    wide = x.float()
-    wide = wide * torch.rsqrt(wide.pow(2).mean(dim=-1, keepdim=True) + eps)
-    return weight * wide.to(x.dtype)
 
 
 def random_weights(

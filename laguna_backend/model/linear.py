@@ -1,9 +1,9 @@
 """Matrices as they lie in memory, and their product with rows: plain, INT8 by row, INT4 by group (CPU).
 
 `linear` is F.linear of any of them. The packed ones are laid out for our own kernels (`kernels/cpp/matrix.h`): blocks
-of sixteen rows, a lane for each row. For few rows of input those read the packed bytes and round the input to INT8 too,
-a step for each 32 numbers; many rows, and a machine without kernels, take the matrix widened to bfloat16 a strip at a
-time, which is the plain twin. A stack of matrices (a layer's experts) is one object; `stack[e]` is one of them.
+of sixteen rows, a lane for each row. Those read the packed bytes and round the input to INT8 too, a step for each 32
+numbers. The plain twin, where there are no kernels, widens a matrix to the input's type a strip at a time. A stack of
+matrices (a layer's experts) is one object; `stack[e]` is one of them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 GROUPS = (32, 64, 128)
 LANES = 16  # rows of a block
 PART = 32  # columns are filled up to whole parts: so many numbers of the input share a step
-FEW = 8  # rows of input up to which the kernels are faster than widening
+FEW = 8  # rows of input up to which our kernels are faster than torch's with plain matrices
 STRIP = 1024  # rows widened at a time: they stay in the processor's cache
 
 
@@ -160,11 +160,11 @@ Matrix = Tensor | Packed | LowRank
 
 
 def times(x: Tensor, w: Packed) -> Tensor:
-    """x [T, K] -> [T, N], by the kernels where there are few rows and a library, else by the plain twin."""
+    """x [T, K] -> [T, N], by the kernels where there are any, else by the plain twin."""
     if x.requires_grad and torch.is_grad_enabled():
         return cast(Tensor, Through.apply(x, w))
-    kernels = library() if x.shape[0] <= FEW and x.dtype in native.TYPES else None
-    if kernels is None:
+    kernels = library()
+    if kernels is None or x.dtype not in native.TYPES:
         return times_plain(x, w)
     x = x.contiguous()
     out = x.new_empty(x.shape[0], w.rows)
@@ -299,10 +299,33 @@ class Packer:
         wanted = precision or self.precision
         if wanted == "bf16":
             return w
+        kernels = library()
+        if kernels and w.is_contiguous() and w.dtype in native.TYPES:
+            return self.pack(kernels, w, wanted)
         packed, means = to_int8(w) if wanted == "int8" else to_int4(w, self.group)
         wide = w.float()
         self.squares += float(wide.square().sum())
         self.wrong += float(means.sub_(wide).square_().sum())
+        return packed
+
+    def pack(self, kernels: native.Library, w: Tensor, wanted: Precision) -> Matrix:
+        """What `to_int8` and `to_int4` make, by the kernels."""
+        rows, columns = w.shape
+        blocks = -(-rows // LANES)
+        if wanted == "int8":
+            codes = torch.empty(blocks, -(-columns // PART) * PART // 4, LANES, 4, dtype=torch.uint8)
+            packed = Int8(codes, torch.empty(blocks * LANES), rows, columns)
+        else:
+            groups = -(-columns // self.group)
+            nibbles = torch.empty(blocks, groups, 2 * LANES + 8 * self.group, dtype=torch.uint8)
+            packed = Int4(nibbles, torch.empty(blocks * LANES, 2), rows, columns, self.group)
+        errors = (native.DOUBLE * 2)()
+        matrix = packed.native()
+        kernels.pack(
+            native.address(matrix), w.data_ptr(), columns, native.TYPES[w.dtype], errors, torch.get_num_threads()
+        )
+        self.squares += errors[0]
+        self.wrong += errors[1]
         return packed
 
     def error(self) -> float:

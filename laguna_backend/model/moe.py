@@ -13,6 +13,8 @@ from torch import Tensor
 
 from .linear import Matrix, linear
 
+GATHERED = 8  # rows up to which gathering weights costs less than waiting
+
 
 def swiglu(x: Tensor, gate_up: Matrix, down: Matrix) -> Tensor:
     """down(silu(gate x) * up x). x [.., H], gate_up [2I, H] with the gate's rows first, down [H, I] -> [.., H]."""
@@ -51,6 +53,8 @@ def mix(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Matrix, down: Matri
     """The same as `mix_plain`, the way that suits the device and the number of rows."""
     if isinstance(gate_up, Tensor) and isinstance(down, Tensor) and has_grouped_kernel(gate_up, down):
         return mix_grouped(x, weights, chosen, gate_up, down)
+    if x.shape[0] <= GATHERED and isinstance(gate_up, Tensor) and isinstance(down, Tensor) and far(x):
+        return mix_gathered(x, weights, chosen, gate_up, down)
     if x.shape[0] == 1:
         return mix_one(x, weights, chosen, gate_up, down)
     return mix_sorted(x, weights, chosen, gate_up, down)
@@ -64,6 +68,21 @@ def mix_one(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Matrix, down: M
     inner = F.silu(gate) * up
     out = torch.cat([linear(row[None], down[expert]) for row, expert in zip(inner, experts, strict=True)])
     return (out * weights[0, :, None]).sum(dim=0, keepdim=True)
+
+
+def mix_gathered(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    """Few rows, the chosen experts' weights gathered by the device: the host never waits to learn who was chosen."""
+    count, top_k = chosen.shape
+    picked = chosen.reshape(-1)  # [T * top_k]
+    rows = x[:, None, :, None].expand(count, top_k, x.shape[1], 1).reshape(count * top_k, x.shape[1], 1)
+    gate, up = torch.bmm(gate_up[picked], rows).squeeze(-1).chunk(2, dim=-1)
+    out = torch.bmm(down[picked], (F.silu(gate) * up)[..., None])  # [T * top_k, H, 1]
+    return (out.view(count, top_k, -1) * weights[..., None]).sum(dim=1)
+
+
+def far(x: Tensor) -> bool:
+    """Whether the host waits when it wants to know a number of this tensor."""
+    return x.device.type != "cpu"
 
 
 def mix_sorted(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Matrix, down: Matrix) -> Tensor:

@@ -24,12 +24,24 @@ CONFIG = LagunaConfig.from_dict(RAW)
 
 @pytest.fixture(autouse=True)
 def little_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("laguna_backend.bench.slice.read_bandwidth", lambda: 30.0)
+    monkeypatch.setattr("laguna_backend.bench.slice.read_bandwidth", lambda _clock: 30.0)
 
 
 @pytest.mark.parametrize("weights", ["bf16", "int8", "int4"])
 def test_a_run_ends_with_its_figures(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--shape", "tiny", "--quick", "--context", "40", "--prompt", "20", "--threads", "1"]
+    options = [
+        "--shape",
+        "tiny",
+        "--quick",
+        "--context",
+        "40",
+        "--prompt",
+        "20",
+        "--threads",
+        "1",
+        "--clock",
+        "processor",
+    ]
     assert main(["bench", *options, "--weights", weights, "--json", "--kv", "fp8"]) == 0
     said = json.loads(capsys.readouterr().out)
     [ours] = said["figures"]
@@ -43,7 +55,10 @@ def test_a_run_ends_with_its_figures(weights: str, capsys: pytest.CaptureFixture
     assert "| ours, bf16 |" in table
 
 
-@pytest.mark.parametrize("wrong", [["--layers", "0"], ["--peers", "vllm"], ["--context", "9999999"]])
+@pytest.mark.parametrize(
+    "wrong",
+    [["--layers", "0"], ["--peers", "vllm"], ["--context", "9999999"], ["--clock", "processor", "--threads", "2"]],
+)
 def test_what_makes_no_sense_is_refused(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["bench", *wrong])

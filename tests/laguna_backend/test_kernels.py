@@ -23,8 +23,8 @@ from laguna_backend.kernels import build, native
 from laguna_backend.kernels.build import BuildError
 from laguna_backend.kernels.native import Library
 from laguna_backend.model.cache import KVCache
+from laguna_backend.model.compiled import Compiled
 from laguna_backend.model.config import LagunaConfig
-from laguna_backend.model.few import Few
 from laguna_backend.model.forward import Laguna, joined
 from laguna_backend.model.linear import (
     FEW,
@@ -35,6 +35,7 @@ from laguna_backend.model.linear import (
     Packer,
     linear,
     native_matrix,
+    tensors_of,
     to_int4,
     to_int8,
 )
@@ -158,6 +159,8 @@ CASES: dict[str, dict[str, Any]] = {
 
 def exact(value: Any) -> Any:
     """Weights in float32, with a router's bias that is not zero."""
+    if isinstance(value, Int8 | Int4):
+        return value
     if isinstance(value, Tensor):
         return value.float()
     if isinstance(value, list):
@@ -183,7 +186,7 @@ def gated(config: LagunaConfig, weights: Weights) -> Weights:
 def pair(kernels: Library, config: LagunaConfig, weights: Weights) -> tuple[Laguna, Laguna]:
     """The same model by the kernels and by torch."""
     fast, plain = Laguna(config, weights), Laguna(config, weights)
-    fast.few, plain.few = Few(config, weights, kernels), None
+    fast.compiled, plain.compiled = Compiled(config, weights, kernels), None
     return fast, plain
 
 
@@ -220,7 +223,7 @@ def test_a_model_that_is_rounded_is_as_near_to_the_exact_one_as_by_torch(kernels
     held = pooled_weights(config)
     fast, plain = pair(kernels, config, joined(packed(held, Packer(precision)) if precision != "bf16" else held))
     truth = Laguna(config, joined(exact_of(fast.weights)))
-    truth.few = None
+    truth.compiled = None
     tokens = torch.arange(3, 11)[None]
     logits = [model.forward(tokens, KVCache(config, storage="float32")).float() for model in (fast, plain, truth)]
     ours, theirs = ((found - logits[2]).flatten(1).abs().median() for found in logits[:2])
@@ -264,14 +267,46 @@ def test_more_threads_than_heads_give_the_same(kernels: Library) -> None:
 def test_gradients_and_what_the_kernels_do_not_know_go_by_torch(kernels: Library) -> None:
     config = LagunaConfig.from_dict(RAW)
     weights = joined(pooled_weights(config))
-    few = Few(config, weights, kernels)
+    plain = Compiled(config, weights, kernels)
+    small = Compiled(config, joined(packed(weights, Packer("int8"))), kernels)
     with torch.no_grad():
-        assert few.takes(torch.zeros(1, FEW))
-        assert not few.takes(torch.zeros(1, FEW + 1))
-    assert not few.takes(torch.zeros(1, 1))
-    assert Few.of(config, pooled_weights(config)) is None  # inputs apart: these are for training
+        assert plain.takes(torch.zeros(1, FEW))
+        assert not plain.takes(torch.zeros(1, FEW + 1))
+        assert small.takes(torch.zeros(1, FEW + 1))
+    assert not small.takes(torch.zeros(1, 1))
+    assert Compiled.of(config, pooled_weights(config)) is None  # inputs apart: these are for training
     narrow = LagunaConfig.from_dict(RAW | {"head_dim": 8})
-    assert Few.of(narrow, joined(pooled_weights(narrow))) is None
+    assert Compiled.of(narrow, joined(pooled_weights(narrow))) is None
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_logits_of_a_packed_model_do_not_depend_on_how_a_prompt_is_cut(kernels: Library, precision: Any) -> None:
+    config = LagunaConfig.from_dict(RAW)
+    weights = joined(exact(packed(pooled_weights(config), Packer(precision))))
+    model, _ = pair(kernels, config, weights)
+    tokens, logits = torch.arange(3, 83)[None], list[Tensor]()
+    for size in (80, 40, 8, 1):
+        cache = KVCache(config, storage="float32")
+        logits.append([model.forward(part, cache, last_only=True) for part in tokens.split(size, dim=1)][-1])
+    for other in logits[1:]:
+        assert float((other - logits[0]).norm() / logits[0].norm()) < 0.02
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_packing_by_the_kernels_is_that_of_torch(kernels: Library, precision: Any) -> None:
+    for rows, columns, group in ((1, 1, 32), (37, 200, 64), (64, 512, 32), (40, 300, 128)):
+        w = drawn(rows, columns)
+        packer = Packer(precision, group)
+        found, (expected, means) = (
+            packer.pack(kernels, w, precision),
+            to_int8(w) if precision == "int8" else to_int4(w, group),
+        )
+        mine, theirs = meaning(found), meaning(expected)
+        step = (mine - theirs).abs() > 1e-6  # a number half-way between two steps may go either way
+        assert float(step.float().mean()) < 0.002
+        assert packer.error() == pytest.approx(float((means - w.float()).norm() / w.float().norm()), rel=2e-3, abs=1e-6)
+        assert [t.shape for t in tensors_of(found)] == [t.shape for t in tensors_of(expected)]
 
 
 # Building ----------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from torch import Tensor
 from laguna_backend.model.attention import attend, attend_plain
 from laguna_backend.model.config import ConfigError
 from laguna_backend.model.device import place
-from laguna_backend.model.moe import mix, mix_grouped, mix_one, mix_plain, mix_sorted, route
+from laguna_backend.model.moe import mix, mix_gathered, mix_grouped, mix_one, mix_plain, mix_sorted, route
 
 torch.set_num_threads(1)
 
@@ -60,6 +60,11 @@ def test_every_way_to_mix_agrees_with_the_loop_over_experts(rows: int, score: st
     torch.testing.assert_close(way(*routed(rows, score)), mix_plain(*routed(rows, score)))
 
 
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_weights_gathered_for_a_few_rows_agree_with_the_loop_over_experts(rows: int) -> None:
+    torch.testing.assert_close(mix_gathered(*routed(rows)), mix_plain(*routed(rows)))
+
+
 def test_one_row_through_views_agrees_with_the_loop_over_experts() -> None:
     torch.testing.assert_close(mix_one(*routed(1)), mix_plain(*routed(1)))
 
@@ -67,7 +72,7 @@ def test_one_row_through_views_agrees_with_the_loop_over_experts() -> None:
 @pytest.mark.parametrize("rows", [1, 40])
 def test_bfloat16_experts_agree_within_rounding(rows: int) -> None:
     expected = mix_plain(*routed(rows, dtype=torch.bfloat16))
-    for way in (mix, mix_sorted, mix_grouped):
+    for way in (mix, mix_sorted, mix_grouped, mix_gathered):
         torch.testing.assert_close(way(*routed(rows, dtype=torch.bfloat16)), expected, rtol=0.02, atol=0.05)
 
 

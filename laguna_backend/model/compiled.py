@@ -1,7 +1,8 @@
-"""A few rows through all layers by the kernels: four calls a layer, and nothing of torch between.
+"""The forward pass by the kernels: for one new token, or a few, four calls a layer and nothing of torch between.
 
-The same function as `Laguna.through`, which is its plain twin. It runs where one sequence goes on by one token or a
-few, or several by as many together, on a CPU, without gradients; `Few.of` says whether a model can.
+The same function as `Laguna.through`, which is its plain twin. It runs where one sequence goes on, or several together,
+on a CPU and without gradients. A prompt's many rows go this way too where the matrices are packed, but for attention,
+which is torch's then: of plain matrices oneDNN makes better use. `Compiled.of` says whether a model can.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..kernels import library, native
+from .attention import attend
 from .batch import Batch
 from .cache import KVCache
 from .config import LagunaConfig, LayerConfig, Rope
+from .layer import gathered
 from .linear import FEW, LANES, LowRank, Matrix, Packed, native_matrix
 from .parameters import Dense, Layer, Sparse, Together, Weights
 from .rope import Tables
@@ -35,17 +38,18 @@ class Call:
     mlp_norm: int
 
 
-class Few:
+class Compiled:
     """A model's layers as addresses, and the pass through them."""
 
     def __init__(self, config: LagunaConfig, weights: Weights, kernels: native.Library) -> None:
         self.config, self.weights, self.kernels = config, weights, kernels
         self.type = native.TYPES[weights.embed.dtype]
+        self.packed = isinstance(weights.head, Packed)
         self.calls = [call(config, spec, layer) for spec, layer in zip(config.layers, weights.layers, strict=True)]
         self.head = native_matrix(weights.head)
 
     @classmethod
-    def of(cls, config: LagunaConfig, weights: Weights) -> Few | None:
+    def of(cls, config: LagunaConfig, weights: Weights) -> Compiled | None:
         """Of weights that the kernels can run, on a machine that has the kernels; else None."""
         if config.head_dim % LANES or not runs(weights):
             return None
@@ -54,7 +58,7 @@ class Few:
 
     def takes(self, tokens: Tensor) -> bool:
         """Whether a pass of these tokens, with a cache, is for the kernels."""
-        return 0 < tokens.shape[1] <= FEW and not torch.is_grad_enabled()
+        return not torch.is_grad_enabled() and tokens.shape[1] > 0 and (self.packed or tokens.shape[1] <= FEW)
 
     def forward(self, tokens: Tensor, cache: KVCache | Batch, ropes: Mapping[Rope, Tables], last_only: bool) -> Tensor:
         """Logits [1, T, V] after tokens [1, T] that follow those of the cache, or of each of a batch; with `last_only`
@@ -62,9 +66,7 @@ class Few:
         config, weights, eps = self.config, self.weights, self.config.norm_eps
         batch = cache if isinstance(cache, Batch) else Batch([cache], [tokens.shape[1]])
         count, threads = tokens.shape[1], torch.get_num_threads()
-        product, attend, feed_forward, kind = (
-            self.kernels.product, self.kernels.attend, self.kernels.feed_forward, self.type,
-        )  # fmt: skip
+        product, feed_forward, kind = self.kernels.product, self.kernels.feed_forward, self.type
         h = F.embedding(tokens[0], weights.embed)  # [T, H]
         size, hidden = h.element_size(), config.hidden_size
         between = torch.empty_like(h)
@@ -81,11 +83,16 @@ class Few:
             shape, width = call.shape, call.spec.heads * config.head_dim
             product(address(call.inputs), at, hidden, count, kind, call.attention_norm, eps, None, read, threads)
             for one, first, many, turns in parts:
-                past = one.past(index, many)
                 cos, sin = turns[call.spec.rope]
+                if many > FEW:
+                    rows = inputs[first * call.inputs.rows : (first + many) * call.inputs.rows].view(1, many, -1)
+                    heard = self.attention(index, rows, (cos, sin), one)
+                    mixed[first * width : (first + many) * width].copy_(heard.reshape(-1))
+                    continue
+                past = one.past(index, many)
                 shape.cos, shape.sin = cos.data_ptr(), sin.data_ptr()
                 mine, out = read + first * call.inputs.rows * size, found + first * width * size
-                attend(address(past), address(shape), mine, many, one.length, kind, out, threads)
+                self.kernels.attend(address(past), address(shape), mine, many, one.length, kind, out, threads)
             product(address(call.out), found, width, count, kind, None, 0.0, at, then, threads)
             feed_forward(address(call.mixture), then, hidden, count, kind, call.mlp_norm, eps, at, threads)
         batch.advance()
@@ -94,8 +101,19 @@ class Few:
             at, count = h.data_ptr(), len(parts)
         logits = h.new_empty(1, count, config.vocab_size)
         norm, out = weights.norm.data_ptr(), logits.data_ptr()
-        product(native.address(self.head), at, hidden, count, kind, norm, eps, None, out, threads)
+        product(address(self.head), at, hidden, count, kind, norm, eps, None, out, threads)
         return logits
+
+    def attention(self, index: int, inputs: Tensor, turn: tuple[Tensor, Tensor], cache: KVCache) -> Tensor:
+        """Of many rows, by torch: inputs [1, T, ..] -> [1, T, heads * D]."""
+        layer, spec = self.weights.layers[index], self.config.layers[index]
+        assert isinstance(layer.inputs, Together)
+
+        def see(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return attend(q, *cache.extend(index, k, v), spec.window)
+
+        parts = inputs.split(layer.inputs.sizes, dim=-1)
+        return gathered(self.config, spec, layer, parts, turn, see)
 
 
 def call(config: LagunaConfig, spec: LayerConfig, layer: Layer) -> Call:
