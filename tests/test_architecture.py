@@ -35,6 +35,7 @@ FOREIGN = {
     "httpx2": ("acp_server/mcp/transports.py", "acp_server/openai/exchange.py"),
     "pathspec": ("acp_server/",),
     "psycopg": ("acp_server/storage/postgres.py",),
+    "pytest": ("acp/conformance/pytest_plugin.py",),
     "jsonschema": ("acp/conformance/",),
     "pydantic": ("acp/", "acp_server/", "acp_client/"),
     "pydantic_core": ("acp/",),

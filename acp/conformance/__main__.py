@@ -17,6 +17,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 """Subcommand → the module that has its `main`, and what it does."""
 USAGE = 2
+EXTRA = ("jsonschema", "hypothesis")
+"""What the extra `check` installs."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] not in COMMANDS:
         print(_help(), file=sys.stderr)
         return USAGE
-    module = importlib.import_module(COMMANDS[arguments[0]][0], __package__)
+    try:
+        module = importlib.import_module(COMMANDS[arguments[0]][0], __package__)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRA:
+            raise
+        print(f"acp check needs {error.name}: pip install 'acp-laguna[check]'", file=sys.stderr)
+        return USAGE
     return module.main(arguments[1:])
 
 

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from .facts import SPEC, read
 from .patterns import Variables, fill, mismatch
-from .requirements import SPEC
 from .side import CheckFailed
 from .walking import key
 
@@ -112,8 +112,8 @@ def read_case(row: dict[str, Json]) -> Case:
 def cases(side: str = "agent") -> tuple[Case, ...]:
     """All cases of a side under test, checked for sense. Raises ValueError for one that is none."""
     found: list[Case] = []
-    for path in sorted((SPEC / "cases").glob("*.json")):
-        rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted(SPEC.joinpath("cases").iterdir(), key=lambda path: path.name):
+        rows: list[dict[str, Any]] = read("cases", path.name)
         for row in rows:
             case = read_case(row)
             if case.side == side:

@@ -56,7 +56,7 @@ async def play_client(case: Case, argv: Sequence[str], version: int, timeout: fl
     check = ClientCheck(case.id, case.description, case.requirements, case.tier, open=case.open, run=case.play)
     seen = Sightings()
     settings = ClientSettings(version=version, timeout=timeout)
-    outcome, _ = await run_check(client_of(argv), settings, check, seen)
+    outcome = await run_check(client_of(argv), settings, check, seen)
     words = outcome.words if outcome.verdict == "fail" else ""
     return words or next((fault for fault, _ in seen.faults.values()), ""), outcome.transcript
 

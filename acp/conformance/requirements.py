@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-SPEC = Path(__file__).resolve().parents[2] / "spec"
+from .facts import read
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,7 @@ class Requirement:
 
 def requirements(version: int) -> dict[str, Requirement]:
     """Every requirement of a version of the protocol, by its id."""
-    rows: list[dict[str, Any]] = json.loads((SPEC / "requirements" / f"v{version}.json").read_text(encoding="utf-8"))
+    rows: list[dict[str, Any]] = read("requirements", f"v{version}.json")
     found: dict[str, Requirement] = {}
     for row in rows:
         lists: dict[str, Any] = {key: tuple(row[key]) for key in ("versions", "aliases")}

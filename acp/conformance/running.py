@@ -24,14 +24,15 @@ def silent(outcome: Outcome) -> None:
 
 async def run_checks(
     every: Sequence[C],
-    run: Callable[[C, Sightings], Awaitable[Outcome]],
+    run: Callable[[C], Awaitable[Outcome]],
+    seen: Sightings,
     *,
     only: Collection[str],
     shown_by: Mapping[str, Sequence[str]],
     jobs: int,
     tell: Tell,
 ) -> tuple[Outcome, ...]:
-    """What comes of the checks that `only` names, all if it names none; so many run at once.
+    """What comes of the checks that `only` names, all if it names none; so many run at once, and add to what is `seen`.
 
     Where none of them holds a conversation, those are held that show what is watched: `shown_by`, or a tour.
     """
@@ -40,12 +41,12 @@ async def run_checks(
     if not active:
         shows = {id for check in chosen for id in shown_by.get(check.id, ("turn.tour",))}
         active = [check for check in every if check.id in shows]
-    seen, found = Sightings(), dict[str, Outcome]()
+    found = dict[str, Outcome]()
     limit = anyio.CapacityLimiter(jobs)
 
     async def one(check: C) -> None:
         async with limit:
-            outcome = await run(check, seen)
+            outcome = await run(check)
         if check in chosen:
             found[check.id] = outcome
             tell(outcome)

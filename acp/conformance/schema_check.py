@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterator
 from typing import Any, cast
 
 from jsonschema import Draft202012Validator
 
-from .requirements import SPEC
+from .facts import read
 from .walking import Json, Object
 
 KINDS = ("Request", "Notification", "Response")
@@ -17,7 +16,7 @@ KINDS = ("Request", "Notification", "Response")
 
 @functools.cache
 def _document(version: int) -> dict[str, Any]:
-    return json.loads((SPEC / f"v{version}" / "schema.json").read_text(encoding="utf-8"))
+    return read(f"v{version}", "schema.json")
 
 
 @functools.cache
@@ -70,7 +69,7 @@ def side(version: int, method: str, kind: str) -> str | None:
 @functools.cache
 def needs(version: int) -> dict[str, str | None]:
     """Method → the capability that has to be announced for it, where there is one."""
-    return json.loads((SPEC / f"v{version}" / "needs.json").read_text(encoding="utf-8"))
+    return read(f"v{version}", "needs.json")
 
 
 def names_below(version: int, name: str, value: Json, at: str = "$") -> list[str]:

@@ -86,6 +86,8 @@ class Sightings:
 
     faults: dict[str, tuple[str, Transcript]] = field(default_factory=dict[str, tuple[str, Transcript]])
     judged: set[str] = field(default_factory=set[str])
+    hello: Object = field(default_factory=dict[str, Json])
+    """What the side under test said of itself."""
 
     def add(self, faults: Sequence[tuple[str, str]], judged: set[str], transcript: Transcript, where: str = "") -> None:
         """Keep the first fault of each kind."""

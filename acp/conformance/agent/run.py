@@ -13,7 +13,6 @@ import anyio
 from ..running import Judged, Tell, judged, run_checks, silent
 from ..side import CheckFailed, Skipped
 from ..verdicts import Outcome, Report, Sightings
-from ..walking import Json
 from .check import AgentCheck
 from .checks import checks
 from .conversation import Conversation
@@ -34,29 +33,22 @@ async def check_agent(
     `only` names checks, none means all; `tell` hears of each outcome as soon as it is known.
     """
     settings, reach, began = settings or AgentSettings(), reach_of(target), time.monotonic()
-    hello: dict[str, Json] = {}
-
-    async def run(check: AgentCheck, seen: Sightings) -> Outcome:
-        outcome, talk = await run_check(reach, settings, check, seen)
-        hello.update(talk.hello if talk else {})
-        return outcome
-
-    outcomes = await run_checks(
-        checks(settings.version), run, only=only, shown_by=SHOWN_BY, jobs=settings.jobs, tell=tell
-    )
-    return Report("agent", str(reach), settings.version, outcomes, time.monotonic() - began, hello)
+    seen = Sightings()
+    run = functools.partial(run_check, reach, settings, seen=seen)
+    every = checks(settings.version)
+    outcomes = await run_checks(every, run, seen, only=only, shown_by=SHOWN_BY, jobs=settings.jobs, tell=tell)
+    return Report("agent", str(reach), settings.version, outcomes, time.monotonic() - began, seen.hello)
 
 
-async def run_check(
-    reach: Reach, settings: AgentSettings, check: AgentCheck, seen: Sightings
-) -> tuple[Outcome, Conversation | None]:
+async def run_check(reach: Reach, settings: AgentSettings, check: AgentCheck, seen: Sightings) -> Outcome:
     """Reach the agent and run a check in the conversation; what is seen goes into `seen`."""
     began = time.monotonic()
     verdict, words, talk = await converse(reach, settings, functools.partial(_hold, check), rich=check.rich)
     transcript = tuple(talk.transcript) if talk else ()
     if talk:
         seen.add(talk.watch.faults, talk.watch.judged, transcript, f" (in {check.id})")
-    return Outcome(check, verdict, words, time.monotonic() - began, transcript), talk
+        seen.hello |= talk.hello
+    return Outcome(check, verdict, words, time.monotonic() - began, transcript)
 
 
 async def converse(

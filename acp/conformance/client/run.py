@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import shutil
 import tempfile
@@ -13,7 +14,6 @@ import anyio
 from ..running import Judged, Tell, judged, run_checks, silent
 from ..side import CheckFailed, Skipped
 from ..verdicts import Outcome, Report, Sightings, Transcript
-from ..walking import Json
 from .agents import RICH
 from .checks import ClientCheck, client_checks
 from .part import Part
@@ -35,17 +35,11 @@ async def check_client(
     command that has no place for the agent's.
     """
     settings, reach, began = settings or ClientSettings(), reach_of(target), time.monotonic()
-    hello: dict[str, Json] = {}
-
-    async def run(check: ClientCheck, seen: Sightings) -> Outcome:
-        outcome, part = await run_check(reach, settings, check, seen)
-        hello.update(part.watch.hello if part else {})
-        return outcome
-
-    outcomes = await run_checks(
-        client_checks(settings.version), run, only=only, shown_by=SHOWN_BY, jobs=settings.jobs, tell=tell
-    )
-    return Report("client", str(reach), settings.version, outcomes, time.monotonic() - began, hello)
+    seen = Sightings()
+    run = functools.partial(run_check, reach, settings, seen=seen)
+    every = client_checks(settings.version)
+    outcomes = await run_checks(every, run, seen, only=only, shown_by=SHOWN_BY, jobs=settings.jobs, tell=tell)
+    return Report("client", str(reach), settings.version, outcomes, time.monotonic() - began, seen.hello)
 
 
 def reach_of(target: str | Sequence[str] | Reach) -> Reach:
@@ -57,9 +51,7 @@ def reach_of(target: str | Sequence[str] | Reach) -> Reach:
     return Command(argv)
 
 
-async def run_check(
-    reach: Reach, settings: ClientSettings, check: ClientCheck, seen: Sightings
-) -> tuple[Outcome, Part | None]:
+async def run_check(reach: Reach, settings: ClientSettings, check: ClientCheck, seen: Sightings) -> Outcome:
     """Start a client and run a check in its conversation; what is seen goes into `seen`."""
     began = time.monotonic()
     cwd = settings.cwd or tempfile.mkdtemp(prefix="acp-check-")
@@ -82,8 +74,9 @@ async def run_check(
             shutil.rmtree(cwd, ignore_errors=True)
     if part:
         seen.add(part.watch.faults, part.watch.judged, tuple(part.transcript), f" (in {check.id})")
+        seen.hello |= part.watch.hello
         transcript = transcript or tuple(part.transcript)
-    return Outcome(check, verdict, words, time.monotonic() - began, transcript), part
+    return Outcome(check, verdict, words, time.monotonic() - began, transcript)
 
 
 async def judge(part: Part, check: ClientCheck, *, opened: bool = False) -> Judged:

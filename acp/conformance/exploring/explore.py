@@ -27,9 +27,9 @@ from hypothesis.errors import HypothesisException
 
 from ...command_line import split_command
 from ..cases import Case, read_case
+from ..facts import read
 from ..replay import play
 from ..report import shown
-from ..requirements import SPEC
 from ..verdicts import Transcript
 from .strategies import Values
 
@@ -47,7 +47,7 @@ TAME: dict[str, Json] = {"cwd": "$cwd", "mcpServers": [], "additionalDirectories
 
 def conversations(version: int, prompt: str = PROMPT) -> st.SearchStrategy[Steps]:
     """Steps of a case, after a session was set up."""
-    document = json.loads((SPEC / f"v{version}" / "schema.json").read_text(encoding="utf-8"))
+    document = read(f"v{version}", "schema.json")
     values = Values(document)
     requests = {
         row["x-method"]: values.valid(name)

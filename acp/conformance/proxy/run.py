@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -44,16 +45,15 @@ async def check_proxy(
 ) -> Report:
     """Judge a proxy, the checker being its conductor: a command line or its words, or another way to reach one."""
     settings, reach, began = settings or ProxySettings(), reach_of(target), time.monotonic()
-
-    async def run(check: Check, seen: Sightings) -> Outcome:
-        return await _run_check(reach, settings, check, seen)
-
+    seen = Sightings()
+    run = functools.partial(run_check, reach, settings, seen=seen)
     every = proxy_checks(settings.version)
-    outcomes = await run_checks(every, run, only=only, shown_by=SHOWN_BY, jobs=settings.jobs, tell=tell)
+    outcomes = await run_checks(every, run, seen, only=only, shown_by=SHOWN_BY, jobs=settings.jobs, tell=tell)
     return Report("proxy", str(reach), settings.version, outcomes, time.monotonic() - began)
 
 
-async def _run_check(reach: Reach, settings: ProxySettings, check: Check, seen: Sightings) -> Outcome:
+async def run_check(reach: Reach, settings: ProxySettings, check: Check, seen: Sightings) -> Outcome:
+    """Reach the proxy and run a check in the conversation; what is seen goes into `seen`."""
     began = time.monotonic()
     talk: Middle | None = None
     found: Judged = "fail", f"the watchdog ended it after {settings.watchdog:g} s"
