@@ -14,6 +14,7 @@ from typing import cast
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "agent": ("acp_server.__main__:main", "a coding agent, on stdin and stdout"),
     "exec": ("acp_client.cli.exec:main", "give an agent one prompt and watch what it does"),
+    "chat": ("acp_client.chat.command:main", "talk with an agent in the terminal"),
     "conductor": ("acp.proxy.__main__:main", "an agent behind a chain of proxies, on stdin and stdout"),
     "check": ("acp.conformance.__main__:main", "judge an agent by the protocol"),
     "serve": ("acp_server.network.serve:main", "our agent for clients on the network, over WebSocket"),

@@ -1,4 +1,4 @@
-"""A client of ACP agents: a library, and `acp exec`.
+"""A client of ACP agents: a library, `acp exec` and `acp chat`.
 
     client ─► session ─► inbox       Client, Session, Turn: of no version
       │          └► ledger           the session's state, as a Snapshot
@@ -6,7 +6,7 @@
     host/                            what the agent may ask of us: files, commands, forms, permission
     provided                         and MCP servers that run here, over the connection itself
     supervisor ─► rejoined, catchup  connects again when the network was lost
-    cli/                             the command, and what it shows
+    cli/  chat/                      the commands: one prompt, and a conversation in the terminal
 
 Promises. A session's updates come in the order they were sent, and a turn ends behind the last of its own; what comes
 outside of turns is kept in `Session.updates`. Leaving a turn's block cancels the turn and waits for its end, a bounded

@@ -133,6 +133,7 @@ class Session:
     async def set_option(self, id: str, value: str | bool) -> None:
         """Set one of `options`. Raises RequestError, ConnectionClosed."""
         self.options = await self.surface.set_option(self.id, id, value)
+        self._note(ConfigOptions(self.options))
 
     async def set_mode(self, mode: str) -> None:
         """Change the mode: by the option that stands for it, or as agents do that have modes and no options."""
@@ -142,6 +143,7 @@ class Session:
         else:
             await self.surface.set_mode(self.id, mode)
         self.mode = mode
+        self._note(ModeChanged(mode))
 
     async def cancel_call(self, call_id: str) -> None:
         """Have the agent cancel one call of the turn (version 2). Raises RequestError if it cannot be cancelled now."""
@@ -183,6 +185,12 @@ class Session:
         """What the agent said when it opened the session."""
         self.options, self.mode, self.modes = opened.options, opened.mode, opened.modes
         self.commands = opened.commands or self.commands
+        if opened.options:
+            self._note(ConfigOptions(opened.options))
+        if opened.mode is not None:
+            self._note(ModeChanged(opened.mode))
+        if opened.commands:
+            self._note(Commands(opened.commands))
 
     async def receive(self, update: Update) -> None:
         """Put an update where it will be read, in the words that are the same in every version."""

@@ -33,6 +33,8 @@ FOREIGN = {
     "gguf": (),  # optional: `laguna_backend/checkpoint/gguf_file.py` asks for it by name
     "numpy": ("laguna_backend/",),
     "httpx2": ("acp_server/mcp/transports.py", "acp_server/openai/exchange.py"),
+    "textual": ("acp_client/chat/",),
+    "rich": ("acp_client/chat/",),
     "pathspec": ("acp_server/",),
     "psycopg": ("acp_server/storage/postgres.py",),
     "pytest": ("acp/conformance/pytest_plugin.py",),

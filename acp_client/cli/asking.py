@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TextIO
 
 import anyio
@@ -39,7 +40,7 @@ class TerminalAsk:
         """The id of the option chosen. Raises Quit."""
         async with self._one_at_a_time:
             self._show(request)
-            keys = _keys(request.options)
+            keys = keys_of(request.options)
             for key, option in keys.items():
                 self._err.line(f"  {key}  {visible_line(option.name)}")
             self._err.line("  q  stop the turn")
@@ -69,7 +70,7 @@ class TerminalAsk:
         self._err.line(f"? May the agent do this in {visible_line(request.cwd)}? ({visible_line(call.kind)})")
 
 
-def _keys(options: tuple[Option, ...]) -> dict[str, Option]:
+def keys_of(options: Sequence[Option]) -> dict[str, Option]:
     """The key of each option: a letter for the first of its kind, a number for the rest."""
     keys: dict[str, Option] = {}
     for number, option in enumerate(options, 1):

@@ -93,7 +93,7 @@ class TerminalForms:
         """A value that fits, or None to leave it out. `value` is what there is already."""
         need = "" if field.required else " (optional)"
         self._console.line(f"{visible_line(field.label)}{need}", BOLD)
-        for text in filter(None, (field.description, _rules(field))):
+        for text in filter(None, (field.description, rules(field))):
             self._console.line(f"  {visible_line(text)}", DIM)
         for number, choice in enumerate(field.choices, 1):
             words = " – ".join(filter(None, (choice.title or choice.value, choice.description)))
@@ -198,7 +198,7 @@ def _chosen(field: Field, word: str) -> str:
     return word
 
 
-def _rules(field: Field) -> str:
+def rules(field: Field) -> str:
     """What a value must be, in words."""
     size = {"string": "length ", "array": "of them "}.get(field.kind, "")
     rules: list[str] = []
