@@ -206,8 +206,10 @@ class Session:
                 finally:
                     self._scope = None
         finally:
-            await self._end_turn(text, ending)
-            self._ended.set()
+            try:
+                await self._end_turn(text, ending)
+            finally:  # though nobody may be left to be told
+                self._ended.set()
         self._check_held()
         # A scope cancelled too late stops nothing; then the turn's own reason is the truth.
         spent = self._turn.spent if self._turn else Spent()
