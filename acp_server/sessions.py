@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import logging
+import random
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -38,8 +39,8 @@ MAX_SESSIONS = 1000
 """Sessions one connection may have open at a time."""
 PAGE = 50
 """Sessions on one page of a list."""
-AGAIN = 0.2
-"""Seconds between attempts to get a session that another process holds."""
+AGAIN, SELDOM = 0.1, 1.0
+"""Seconds between the first two attempts to get a session that another process holds, and the most between any two."""
 HANDOVER = 3.0
 """Seconds that another process gets to close a session."""
 RETRY_AFTER = 1.0
@@ -266,7 +267,7 @@ class Sessions:
         A session that another process holds is waited for as long as there is hope: that it is let go of, for that
         process has no client for it, or that it is free, for that process is dead.
         """
-        began = anyio.current_time()
+        began, pause = anyio.current_time(), AGAIN
         while True:
             try:
                 return await anyio.to_thread.run_sync(work)
@@ -278,7 +279,8 @@ class Sessions:
             except OSError as error:
                 log.error("the store of sessions failed: %s", error)
                 raise RequestError(ErrorCode.INTERNAL_ERROR, "Sessions cannot be reached now.") from error
-            await anyio.sleep(AGAIN)
+            await anyio.sleep(random.uniform(pause / 2, pause))  # there may be many who wait for a process that died
+            pause = min(2 * pause, SELDOM)
 
 
 def working_directory(text: str, name: str = "cwd") -> Path:

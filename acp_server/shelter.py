@@ -214,10 +214,12 @@ class Shelter:
 
     async def aclose(self) -> None:
         """Close every session that waits."""
-        while self._waiting:
-            (_, (session, _, claimed)) = self._waiting.popitem()
-            claimed.set()
-            await session.close()
+        waiting = [*self._waiting.values()]
+        self._waiting.clear()
+        async with anyio.create_task_group() as group:
+            for session, _, claimed in waiting:
+                claimed.set()
+                group.start_soon(session.close)
 
 
 def _opaque(error: Exception) -> RequestError:

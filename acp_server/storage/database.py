@@ -75,7 +75,7 @@ class DatabaseStore:
                         fence + 1,
                         id,
                     )
-                elif patience > 0:
+                elif patience == HANDOVER:  # of one that seems to be dead nothing is asked
                     self._want(tables, id, at_once=False)
             if patience is not None:
                 raise SessionBusy(id, patience)

@@ -36,8 +36,6 @@ from .store import Entry
 
 log = logging.getLogger(__name__)
 
-LONGEST_CHUNK = 1024
-"""Characters of a message that are kept together in one entry."""
 LOST = "[lost: the agent ended before this call did]"
 CUT_SHORT = "This turn was cut short: the process that ran it ended in the middle of it. What was under way has failed."
 MARK = "[cut short: the agent ended in the middle of this]"
@@ -57,18 +55,6 @@ def entry_of(update: Update) -> Entry | None:
 
 def _entry(update: Update) -> Entry:
     return {"update": to_json(update)}
-
-
-def joined(one: Entry, more: Entry) -> Entry | None:
-    """One entry for two chunks of a message, for a store that can write its last one anew; None if they are not."""
-    match one, more:
-        case (
-            {"update": {"=": "MessageChunk", "content": {"=": "TextBlock", "text": str(text), **no}, **about}},
-            {"update": {"=": "MessageChunk", "content": {"=": "TextBlock", "text": str(new), **others}, **same}},
-        ) if about == same and "message_id" in about and not no and not others and len(text) < LONGEST_CHUNK:
-            return {"update": {"=": "MessageChunk", "content": {"=": "TextBlock", "text": text + new}, **about}}
-        case _:
-            return None
 
 
 def began(prompt: Json) -> Entry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 
-from .history import joined
+from .record import joined
 from .store import Card, Entry, Log, Query, SessionBusy, SessionUnknown, checked
 
 

@@ -22,6 +22,8 @@ from .store import Card, Entry
 log = logging.getLogger(__name__)
 
 CLASS: Final = "="
+LONGEST_CHUNK: Final = 1024
+"""Characters of a message that are kept together in one entry."""
 _PLAIN: Final = {"raw", "extra", "meta", "raw_input", "raw_output", "arguments", "group"}
 """Fields whose values are JSON already, and are not looked into."""
 
@@ -102,16 +104,33 @@ def card_of(id: str, text: bytes | str) -> Card:
         raise ValueError(f"the card of session {id} cannot be read: {error}") from error
 
 
+def joined(one: Entry, more: Entry) -> Entry | None:
+    """One entry for two chunks of a message that follow each other; None if they do not belong together."""
+    match one, more:
+        case (
+            {"update": {"=": "MessageChunk", "content": {"=": "TextBlock", "text": str(text), **no}, **about}},
+            {"update": {"=": "MessageChunk", "content": {"=": "TextBlock", "text": str(new), **others}, **same}},
+        ) if about == same and "message_id" in about and not no and not others and len(text) < LONGEST_CHUNK:
+            return {"update": {"=": "MessageChunk", "content": {"=": "TextBlock", "text": text + new}, **about}}
+        case _:
+            return None
+
+
 def entries_of_texts(id: str, texts: Iterable[bytes | str]) -> list[Entry]:
-    """The entries of a session's log. One that is damaged is left out, with a word to whoever reads the agent's log."""
+    """The entries of a session's log, chunks joined.
+
+    One that is damaged is left out, with a word to whoever reads the agent's log.
+    """
     found: list[Entry] = []
     for number, text in enumerate(texts, 1):
         try:
             entry = loads(text)
         except (ValueError, RecursionError):
             entry = None
-        if isinstance(entry, dict):
-            found.append(cast("Entry", entry))
-        else:
+        if not isinstance(entry, dict):
             log.warning("entry %d of session %s is damaged and is left out", number, id)
+        elif found and (both := joined(found[-1], cast("Entry", entry))) is not None:
+            found[-1] = both
+        else:
+            found.append(cast("Entry", entry))
     return found

@@ -22,8 +22,7 @@ import anyio.lowlevel
 
 from acp.json_text import dumps
 
-from .history import joined
-from .record import card_text
+from .record import card_text, joined
 from .store import Card, Entry, SessionTaken
 from .tables import Database, Transaction, Unreachable
 

@@ -136,7 +136,7 @@ async def test_a_turn_that_runs_stays_where_it_is_and_its_client_finds_its_way_b
     tmp_path: Path, version: int
 ) -> None:
     async with world(tmp_path, version=version) as here:
-        session = await here.client.new_session(tmp_path)
+        idle, session = await here.client.new_session(tmp_path), await here.client.new_session(tmp_path)
         updates = list[Update]()
         async with session.prompt("count 3000\nrun echo hello\ncount 3000\nrun sleep 2\nsay end") as turn:
             async for update in turn:
@@ -154,6 +154,8 @@ async def test_a_turn_that_runs_stays_where_it_is_and_its_client_finds_its_way_b
         assert [call.status for call in session.snapshot.calls.values()] == ["completed"] * 2
         with pytest.raises(SessionBusy):
             await anyio.to_thread.run_sync(here.servers[1].store.open, session.id)
+        async with idle.prompt("say idle") as turn:  # which was at the other server for a while
+            assert await turn.text() == "idle"
 
 
 @pytest.mark.parametrize("version", [1, 2])

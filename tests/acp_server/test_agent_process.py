@@ -19,6 +19,9 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 from wire_client import WireClient
 
+from acp_server.storage.journal import FileStore
+from acp_server.storage.store import Card
+
 pytestmark = pytest.mark.anyio
 
 COMMAND = [sys.executable, "-m", "acp_server", "--backend", "scripted"]
@@ -261,3 +264,15 @@ async def test_nothing_that_a_killed_agent_had_said_is_lost_and_its_turn_is_said
         assert replayed.startswith(told)
         assert "cut short" in replayed.removeprefix(told)
         assert (await client.prompt(session, "say again"))["result"]["stopReason"] == "end_turn"
+
+
+async def test_sessions_of_principals_are_not_those_of_the_agent_of_an_editor(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "kept")
+    store.create(Card("hers", str(tmp_path), owner="alice")).close()
+    store.create(Card("mine", str(tmp_path))).close()
+    async with started("--sessions", str(tmp_path / "kept")) as (client, _):
+        await client.call("initialize", {"protocolVersion": 1})
+        listed = (await client.call("session/list", {}))["result"]["sessions"]
+        assert [session["sessionId"] for session in listed] == ["mine"]
+        refused = await client.call("session/load", {"sessionId": "hers", "cwd": str(tmp_path), "mcpServers": []})
+        assert refused["error"]["code"] == -32002

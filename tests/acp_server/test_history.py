@@ -22,7 +22,6 @@ from acp.updates import (
 from acp_server import model
 from acp_server.storage.history import (
     CUT_SHORT,
-    LONGEST_CHUNK,
     LOST,
     MARK,
     Recorder,
@@ -31,14 +30,13 @@ from acp_server.storage.history import (
     ended,
     entry_of,
     fate_of,
-    joined,
     last_words,
     messages_of,
     settings_of,
     turns_of,
     updates_of,
 )
-from acp_server.storage.record import from_json, to_json
+from acp_server.storage.record import LONGEST_CHUNK, from_json, joined, to_json
 from acp_server.storage.store import Entry
 
 
