@@ -17,10 +17,11 @@ from typing import Any
 
 from acp.json_text import dumps
 
+from .database_log import DatabaseLog
 from .record import card_of, entries_of_texts
 from .store import ID, Card, Entry, Log, Query, SessionBusy, SessionUnknown, checked
 from .tables import LEASE, Database, Transaction
-from .writer import BEATS, INSERT, SET_CARD, DatabaseLog, Writer, columns
+from .writer import BEATS, INSERT, SET_CARD, Writer, columns
 
 HANDOVER = 3.0
 """Seconds that it can make sense to wait for a session whose holder was asked for it."""

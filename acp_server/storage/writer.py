@@ -8,17 +8,12 @@ meanwhile; it goes on where it stood if nobody has taken its sessions. After `OU
 
 from __future__ import annotations
 
-import contextvars
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
-
-import anyio
-import anyio.lowlevel
+from typing import NamedTuple
 
 from acp.json_text import dumps
 
@@ -75,7 +70,9 @@ class Hold:
     unwritten: int = 0
     card: Card | None = None
     appended: int = 0
+    flying: int = 0
     kept: int = 0
+    """How much was appended so far, is being written or was, and is kept."""
     waiting: list[tuple[int, Settled]] = field(default_factory=list[tuple[int, Settled]])
     closing: bool = False
     full: bool = False
@@ -160,7 +157,8 @@ class Writer:
             if held.kept == held.appended:
                 return False
             held.waiting.append((held.appended, settled))
-            self._wake(held)
+            if held.flying < held.appended:
+                self._wake(held)
             return True
 
     def close(self, held: Hold) -> None:
@@ -225,21 +223,22 @@ class Writer:
     def _part(self, held: Hold) -> _Part:
         part = _Part(held, held.due, held.card, held.closing, held.appended)
         held.due, held.card = [], None
-        held.unwritten = 0
+        held.unwritten, held.flying = 0, held.appended
         return part
 
-    def _put_back(self, parts: Sequence[_Part]) -> None:
-        """Let the next transaction have what this one did not write."""
+    def _put_back(self, parts: Sequence[_Part], *, soon: bool = True) -> None:
+        """Let the next transaction have what this one did not write; if not `soon`, the next that there is need for."""
         with self._ready:
             for part in parts:
                 held = part.hold
-                if held.taken or held.kept >= part.upto:
+                if self._holds.get(held.id) is not held or held.kept >= part.upto:
                     continue
-                newer = {row.n for row in held.due[:1]}
-                held.due = [*(row for row in part.rows if row.n not in newer), *held.due]
+                rows = {row.n: row for row in (*part.rows, *held.due)}  # of two for one entry the later says more
+                held.due = [*rows.values()]
                 held.unwritten = sum(len(row.text) for row in held.due)
-                held.card = held.card or part.card
-                self._due[held.id] = held
+                held.card, held.flying = held.card or part.card, held.kept
+                if soon:
+                    self._due[held.id] = held
 
     def _write(self, parts: Sequence[_Part]) -> None:
         """Write for these sessions, and tell whoever waits. Raises Unreachable, and then nothing was told."""
@@ -293,9 +292,7 @@ class Writer:
     def _refused(self, part: _Part, error: OSError) -> None:
         """The database will not have it: it is full, say. It is kept for another time; one who leaves loses it."""
         if not part.closing:
-            self._put_back([part])
-            with self._ready:
-                self._due.pop(part.hold.id, None)
+            self._put_back([part], soon=False)
             self._settled(part, error)
             return
         try:
@@ -376,62 +373,3 @@ class Writer:
                 tables.rows("DELETE FROM acp_servers WHERE id = %s", self._server)
         except OSError as error:
             log.warning("%s was not told that we leave: %s", self._database.name, error)
-
-
-class DatabaseLog:
-    """A `Log` in a database."""
-
-    def __init__(self, writer: Writer, held: Hold) -> None:
-        self._writer = writer
-        self._held = held
-
-    def append(self, *entries: Entry) -> None:
-        if entries:
-            self._writer.append(self._held, entries)
-
-    async def kept(self) -> None:
-        done, errors, soon = anyio.Event(), list[Exception](), soon_here()
-
-        def settled(error: Exception | None) -> None:
-            errors.extend([error] if error else [])
-            soon(done.set)
-
-        if self._writer.settle(self._held, settled):
-            await done.wait()
-        if errors:
-            raise errors[0]
-
-    def sync(self, card: Card) -> None:
-        done, errors = threading.Event(), list[Exception]()
-
-        def settled(error: Exception | None) -> None:
-            errors.extend([error] if error else [])
-            done.set()
-
-        if self._writer.settle(self._held, settled, card=card) and not done.wait(OUTAGE):
-            raise Unreachable(f"session {self._held.id} is not saved yet: the database does not answer")
-        if errors:
-            raise errors[0]
-
-    def watch(self, taken: Callable[[], None], wanted: Callable[[bool], None]) -> None:
-        soon = soon_here()
-        self._held.on_wanted = lambda at_once: soon(lambda: wanted(at_once))
-        self._held.on_taken = lambda: soon(taken)
-        if self._held.taken:
-            taken()
-
-    def close(self) -> None:
-        self._writer.close(self._held)
-
-
-def soon_here() -> Callable[[Callable[[], None]], None]:
-    """What has the running event loop call something soon, from any thread; after its end, nothing."""
-    loop: Any = anyio.lowlevel.current_token().native_token
-    call = loop.run_sync_soon if hasattr(loop, "run_sync_soon") else loop.call_soon_threadsafe  # trio's; asyncio's
-    context = contextvars.copy_context()  # in which anyio knows what runs
-
-    def soon(work: Callable[[], None]) -> None:
-        with suppress(RuntimeError):
-            call(lambda: context.run(work))
-
-    return soon
