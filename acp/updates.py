@@ -89,6 +89,16 @@ class Message:
 
 # Tool calls --------------------------------------------------------------------------------------------------
 
+Capabilities = Mapping[str, Json]
+"""What the client may do to a tool call or a terminal now, as it is on the wire; v1 has no word for it."""
+CANCELLABLE: Final[Capabilities] = {"cancel": {}}
+
+
+def may_cancel(capabilities: Capabilities | Unset | None) -> bool:
+    """Whether the client may cancel what has these capabilities."""
+    return isinstance(capabilities, Mapping) and isinstance(capabilities.get("cancel"), Mapping)
+
+
 ToolKind = Literal["read", "edit", "delete", "move", "search", "execute", "think", "fetch", "switch_mode", "other"]
 ToolStatus = Literal["pending", "in_progress", "completed", "failed", "cancelled", "paused"]
 """v1 has no `cancelled` and no `paused`; its dialect says `failed` and `pending`."""
@@ -174,6 +184,7 @@ class ToolCall:
     raw_input: Json | Unset = UNSET
     raw_output: Json | Unset = UNSET
     name: str | None = None
+    capabilities: Capabilities | Unset | None = UNSET
     meta: Mapping[str, Json] | None = None
     extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
@@ -191,6 +202,7 @@ class ToolCallUpdate:
     raw_input: Json | Unset = UNSET
     raw_output: Json | Unset = UNSET
     name: str | Unset | None = UNSET
+    capabilities: Capabilities | Unset | None = UNSET
     meta: Mapping[str, Json] | None = None
     extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
@@ -204,7 +216,7 @@ class ToolContentChunk:
     extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
-# Terminals of the agent; v1, whose terminals are the client's, has no word for them -----------------------------
+# Terminals of the agent; v1, whose terminals are the client's, has no word for them (but see `acp.v1.terminals`) ----
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +237,7 @@ class Terminal:
     cwd: str | Unset | None = UNSET
     output: str | Unset | None = UNSET
     exit: ExitStatus | Unset | None = UNSET
+    capabilities: Capabilities | Unset | None = UNSET
     extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 

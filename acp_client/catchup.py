@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from acp.merging import merged
+from acp.merging import FIELDS, merged
 from acp.updates import (
     Block,
     Message,
@@ -98,8 +98,7 @@ class CatchUp:
 
 
 def _difference(known: ToolCall, now: ToolCall) -> Sequence[Update]:
-    names = ("title", "kind", "status", "content", "locations", "raw_input", "raw_output", "name")
-    changed = {name: getattr(now, name) for name in names if getattr(now, name) != getattr(known, name)}
+    changed = {name: getattr(now, name) for name in FIELDS if getattr(now, name) != getattr(known, name)}
     return [ToolCallUpdate(now.id, **changed)] if changed else []
 
 

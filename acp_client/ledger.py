@@ -285,7 +285,9 @@ class _Output:
             self._output.clear()
             self._cut = False
             self._add(update.output or "")
-        given = {"command": update.command, "cwd": update.cwd, "exit": update.exit}
+        given = {
+            "command": update.command, "cwd": update.cwd, "exit": update.exit, "capabilities": update.capabilities,
+        }  # fmt: skip
         self._shown = replace(self._shown, **{name: value for name, value in given.items() if value is not UNSET})
 
     def _add(self, data: object) -> None:

@@ -29,6 +29,7 @@ from acp.updates import (
     UNSET,
     ActionRequired,
     Block,
+    Capabilities,
     Choice,
     Command,
     Commands,
@@ -45,7 +46,9 @@ from acp.updates import (
     ToolCallUpdate,
     TurnEnded,
     TurnStarted,
+    Unset,
     Update,
+    may_cancel,
 )
 
 from .catchup import CatchUp, Told
@@ -146,8 +149,23 @@ class Session:
         self._note(ModeChanged(mode))
 
     async def cancel_call(self, call_id: str) -> None:
-        """Have the agent cancel one call of the turn (version 2). Raises RequestError if it cannot be cancelled now."""
+        """Have the agent cancel one call of the turn, which its updates then tell (version 2).
+
+        Raises LocalProtocolError where the agent does not offer that, RequestError if it is too late.
+        """
+        call = self._calls.get(call_id)
+        self._check_cancellable(f"call {call_id}", call.capabilities if call is not None else None)
         await self.surface.cancel_call(self.id, call_id)
+
+    async def cancel_terminal(self, terminal_id: str) -> None:
+        """Have the agent stop what runs in one of its terminals. Raises like `cancel_call`."""
+        terminal = self.snapshot.terminals.get(terminal_id)
+        self._check_cancellable(f"terminal {terminal_id}", terminal.capabilities if terminal is not None else None)
+        await self.surface.cancel_terminal(self.id, terminal_id)
+
+    def _check_cancellable(self, what: str, capabilities: Capabilities | Unset | None) -> None:
+        if self.surface.dialect.version > 1 and not may_cancel(capabilities):
+            raise LocalProtocolError(f"the agent does not offer to cancel {what} now")
 
     async def close(self) -> None:
         """End the session: its turn is cancelled, what nobody read is dropped."""

@@ -8,6 +8,7 @@ from typing import Literal
 
 from acp.updates import (
     Block,
+    Capabilities,
     Command,
     ConfigOption,
     ContextUsage,
@@ -55,6 +56,7 @@ class ShownTerminal:
     output: bytes = b""
     cut: bool = False
     exit: ExitStatus | None = None
+    capabilities: Capabilities | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from acp.errors import ErrorCode, LocalProtocolError, RequestError
 from acp.methods import Method
 from acp.plain import hear_option
 from acp.unions import Free
-from acp.updates import Block, Choice, ConfigOption, Json, OtherBlock, OtherOption
+from acp.updates import Block, Choice, ConfigOption, Json, OtherBlock, OtherOption, ToolCall
 from acp.v1 import dialect, schema
+from acp.v1.terminals import CAPABILITY, terminals_of
 
 from .host.host import Files, Host, Option
 from .host.terminals_v1 import TerminalsV1
@@ -38,6 +39,7 @@ class SurfaceV1:
     info: AgentInfo
 
     def __init__(self, host: Host, owner: Owner, connection: Connection) -> None:
+        self._host = host
         self._owner = owner
         self._prompts = schema.PromptCapabilities()
         self._mcp = schema.McpCapabilities()
@@ -74,6 +76,7 @@ class SurfaceV1:
             "terminal": host.terminals is not None,
             "session": {"compaction": {}, "notices": {}, "configOptions": {"boolean": {}}},
             **({"elicitation": {"form": {}, "url": {}}} if host.elicit is not None else {}),
+            **({"_meta": {CAPABILITY: True}} if host.agent_terminals else {}),
         }
 
     def accept(self, answer: Json) -> None:
@@ -181,10 +184,20 @@ class SurfaceV1:
     async def cancel_call(self, session_id: str, call_id: str) -> None:
         raise LocalProtocolError("version 1 has no way to cancel one call; cancel the turn")
 
+    async def cancel_terminal(self, session_id: str, terminal_id: str) -> None:
+        raise LocalProtocolError("version 1 has no way to cancel a terminal; cancel the turn")
+
     # What we are asked ---------------------------------------------------------------------------
 
     async def _updated(self, report: dialect.ReportV1) -> None:
+        terminals = terminals_of(report.update) if self._host.agent_terminals else ()
+        if terminals and isinstance(report.update, ToolCall):  # which shows them
+            for told in terminals:
+                await self._owner.updated(report.session_id, told)
+            terminals = ()
         await self._owner.updated(report.session_id, report.update)
+        for told in terminals:
+            await self._owner.updated(report.session_id, told)
 
     async def _turn_ended(self, params: Free) -> None:
         """A turn has ended whose request was made on a connection that is gone."""

@@ -175,6 +175,10 @@ class SurfaceV2:
         request = schema.CancelToolCallRequest(session_id=session_id, tool_call_id=call_id)
         await self.connection.call(schema.TOOL_CALL_CANCEL, request)
 
+    async def cancel_terminal(self, session_id: str, terminal_id: str) -> None:
+        request = schema.CancelTerminalRequest(session_id=session_id, terminal_id=terminal_id)
+        await self.connection.call(schema.TERMINAL_CANCEL, request)
+
     # What we are asked ---------------------------------------------------------------------------
 
     async def _updated(self, report: dialect.ReportV2) -> None:

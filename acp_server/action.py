@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from acp.updates import Location, PlanEntry, ToolContent, ToolKind
 
@@ -50,6 +50,18 @@ Report = Callable[[tuple[ToolContent, ...]], Awaitable[None]]
 """Shows the content of a running action so far; the turn loop limits how often the client sees it."""
 
 
+class Shown(Protocol):
+    """The terminal that an action will run in."""
+
+    async def announce(self, id: str) -> None:
+        """Tell of it, before the call that shows it; the terminal has the call's id."""
+        ...
+
+    async def leave(self) -> None:
+        """Tell that it has ended, if nobody has: its call ends."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Action:
     """A prepared tool call. `run` may be awaited once.
@@ -65,3 +77,4 @@ class Action:
     locations: tuple[Location, ...] = ()
     reads_only: bool = False
     plan: tuple[PlanEntry, ...] | None = field(default=None)
+    terminal: Shown | None = None

@@ -38,6 +38,7 @@ from .permissions import Option, Permissions, Policy
 from .prompt import system_prompt
 from .storage.history import Recorder, began, ended, entry_of, messages_of, settings_of, turns_of
 from .storage.store import Card, Entry, Log, SessionTaken
+from .terminals.terminals import Terminals
 from .turn.calls import Ask
 from .turn.chunks import Emit
 from .turn.conversation import Conversation, result_limit
@@ -124,6 +125,7 @@ class Session:
         self._client = client
         self._group = group
         self._servers = servers
+        self._terminals = Terminals(self._emit)
         self._said = messages_of(kept.entries)
         self._recorder = Recorder(kept.entries)
         self._conversation: Conversation | None = None
@@ -229,6 +231,14 @@ class Session:
         """Cancel one call of the running turn; False if it cannot be cancelled now."""
         return self._scope is not None and self._turn is not None and self._turn.cancel_call(id)
 
+    def cancel_terminal(self, id: str) -> bool:
+        """Stop the command of a terminal; False if it cannot be stopped now."""
+        return self._terminals.stop(id)
+
+    def now(self) -> Sequence[Update]:
+        """What goes on and is in no history yet."""
+        return self._terminals.now()
+
     async def _begin_turn(self, text: str) -> Parts:
         """What the turn is made of, but for the tools of MCP servers. Raises PromptTooLong, ModelError."""
         backend = self.options.backend
@@ -237,7 +247,9 @@ class Session:
             system = await anyio.to_thread.run_sync(system_prompt, self.cwd, info)
             self._conversation = Conversation(system, self._said)
         if self._toolbox is None:
-            self._toolbox = await anyio.to_thread.run_sync(_toolbox, self.workspace, result_limit(info))
+            self._toolbox = await anyio.to_thread.run_sync(
+                _toolbox, self.workspace, self._terminals, result_limit(info)
+            )
         check_room(self._conversation, text, info, self._toolbox.specs)
         self._turns += 1
         return Parts(
@@ -355,8 +367,10 @@ class Session:
         if self.taken:
             raise _taken(self.id)
 
-    async def _emit(self, update: Update) -> None:
+    async def _emit(self, update: Update, kept: Update | None = None) -> None:
         """Record and send an update. Raises LocalProtocolError for one that may not be said now, before it is sent.
+
+        `kept` is recorded in its place.
 
         Raises RequestError for what another process has to say now; that the turn has ended here is told even then.
         """
@@ -370,7 +384,7 @@ class Session:
             if self.taken and isinstance(update, TurnEnded):
                 await self._client.emit(update)
             else:
-                self._record(update)
+                self._record(kept or update)
                 await self._tell(update)
         finally:
             self.telling.release()
@@ -451,11 +465,11 @@ class Session:
         return f"<Session {self.id} in {self.cwd} [{state}]>"
 
 
-def _toolbox(workspace: Workspace, limit: int) -> Toolbox:
+def _toolbox(workspace: Workspace, terminals: Terminals, limit: int) -> Toolbox:
     # Imported here: the tools and their libraries are a fifth of the start-up, and `initialize` needs none of them.
     from .tools import Toolbox
 
-    return Toolbox(workspace, result_limit=limit)
+    return Toolbox(workspace, terminals, result_limit=limit)
 
 
 def _title(text: str) -> str:

@@ -31,6 +31,7 @@ from acp.updates import (
     Update,
 )
 from acp.v1 import dialect, schema
+from acp.v1.terminals import CAPABILITY
 from acp.wire import Json, Wire
 
 from .commands import listed, spelled_out
@@ -45,6 +46,7 @@ from .session import Client, Session, TurnReport
 from .sessions import Sessions
 from .shelter import PROMPT_META
 from .shelter import TURN_META as FATE
+from .terminals.as_v1 import TerminalsAsV1
 from .turn.turn import PromptTooLong, TurnFailed
 from .workspace.overlay_v1 import ClientFiles
 
@@ -72,6 +74,7 @@ class SurfaceV1:
         self._carrier = Carrier(connection, schema.MCP_MESSAGE)
         self._sessions = Sessions(agent, group, self._client_of, self._carrier)
         self._client = schema.ClientCapabilities()
+        self._terminals: dict[str, TerminalsAsV1] = {}
 
     async def wait_idle(self) -> None:
         await self._sessions.wait_idle()
@@ -218,6 +221,7 @@ class SurfaceV1:
 
     async def close(self, request: schema.CloseSessionRequest) -> schema.CloseSessionResponse:
         await self._sessions.close(request.session_id)
+        self._terminals.pop(request.session_id, None)
         return schema.CloseSessionResponse()
 
     async def delete(self, request: schema.DeleteSessionRequest) -> schema.DeleteSessionResponse:
@@ -288,8 +292,15 @@ class SurfaceV1:
     async def _update(self, session_id: str, update: Update) -> None:
         if not self._takes(update):
             return
-        for report in dialect.reports(session_id, update):
-            await self._connection.notify(dialect.REPORT, report)
+        for said in self._terminals_of(session_id).said(update):
+            for report in dialect.reports(session_id, said):
+                await self._connection.notify(dialect.REPORT, report)
+
+    def _terminals_of(self, session_id: str) -> TerminalsAsV1:
+        if (terminals := self._terminals.get(session_id)) is None:
+            in_meta = (self._client.meta or {}).get(CAPABILITY) is True
+            terminals = self._terminals[session_id] = TerminalsAsV1(in_meta=in_meta)
+        return terminals
 
     def _takes(self, update: Update) -> bool:
         """Whether the client wants such an update: two kinds are for those only that have asked for them."""

@@ -19,7 +19,8 @@ from acp.connection import Connection, Handlers
 from acp.errors import RequestError
 from acp.methods import Method
 from acp.plain import hear_block, say_option
-from acp.updates import ToolCall, ToolCallUpdate, TurnEnded, TurnStarted, Update
+from acp.states import ENDED
+from acp.updates import CANCELLABLE, ToolCall, ToolCallUpdate, TurnEnded, TurnStarted, Update
 from acp.v2 import dialect, schema
 from acp.v2.saying import announced, say_call
 from acp.wire import Json, Wire
@@ -256,10 +257,11 @@ class SurfaceV2:
         return schema.CancelToolCallResponse()
 
     async def cancel_terminal(self, request: schema.CancelTerminalRequest) -> schema.CancelTerminalResponse:
-        """This agent shows no terminals of its own yet, so there is none to cancel."""
-        self._sessions.get(request.session_id)
-        data = {"terminalId": request.terminal_id}
-        raise RequestError.invalid_params("There is no such terminal that could be cancelled now.", data)
+        """Stop a command; that it ended is told by an update, and what its call makes of that by another."""
+        if not self._sessions.get(request.session_id).cancel_terminal(request.terminal_id):
+            data = {"terminalId": request.terminal_id}
+            raise RequestError.invalid_params("There is no such terminal that could be cancelled now.", data)
+        return schema.CancelTerminalResponse()
 
     def _cancel(self, session_id: str) -> None:
         if (queue := self._queues.get(session_id)) is not None:
@@ -277,7 +279,9 @@ class SurfaceV2:
 
     async def _update(self, session_id: str, update: Update) -> None:
         if isinstance(update, ToolCallUpdate) and update.status == "in_progress":
-            update = replace(update, extra={**update.extra, "capabilities": {"cancel": {}}})
+            update = replace(update, capabilities=CANCELLABLE)
+        elif isinstance(update, ToolCallUpdate) and update.status in ENDED:
+            update = replace(update, capabilities=None)  # what has ended cannot be cancelled
         for report in dialect.reports(session_id, update):
             await self._connection.notify(dialect.REPORT, report)
 

@@ -49,7 +49,8 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(words, inner, max_size=2),
     max_leaves=4,
 )
-extra = st.just({}) | st.fixed_dictionaries({"_meta": st.dictionaries(words, json_values, max_size=2)})
+json_objects = st.dictionaries(words, json_values, max_size=2)
+extra = st.just({}) | st.fixed_dictionaries({"_meta": json_objects})
 unknown_fields = st.just({}) | st.dictionaries(words.map(lambda name: f"x-{name}"), json_values, max_size=2)
 meta = st.none() | st.dictionaries(words, json_values, max_size=2)
 numbers = st.integers(0, 2**32 - 1)
@@ -75,7 +76,7 @@ lists_of = {
 }
 calls = st.builds(
     ToolCall, words, words, kinds, statuses, lists_of["content"], lists_of["locations"], raws, raws,
-    st.none() | words, meta, unknown_fields,
+    st.none() | words, unset, meta, unknown_fields,
 )  # fmt: skip
 optional = {"title": words, "kind": kinds, "status": statuses, "name": words, **lists_of}
 call_updates = st.builds(
@@ -148,9 +149,11 @@ background = st.none() | st.lists(
 ).map(tuple)
 locations_v2 = st.builds(Location, words, st.none() | st.integers(1, 2**32 - 1), extra=extra)
 """Lines count from 1, and v2 says so in its schema."""
+capabilities = unset | st.none() | st.fixed_dictionaries({}, optional={"cancel": st.just({}), "_meta": json_objects})
 call_updates_v2 = st.builds(
     ToolCallUpdate,
     words,
+    capabilities=capabilities,
     raw_input=raws,
     raw_output=raws,
     meta=meta,
@@ -165,7 +168,7 @@ version_2: st.SearchStrategy[Update] = both_versions | st.one_of(
     st.builds(Message, roles, words, patched(several_blocks), extra=extra),
     call_updates_v2,
     st.builds(ToolContentChunk, words, contents_v2, extra=extra),
-    st.builds(Terminal, words, patched(words), patched(words), patched(words), patched(exits), extra=extra),
+    st.builds(Terminal, words, patched(words), patched(words), patched(words), patched(exits), capabilities, extra),
     st.builds(TerminalChunk, words, words, extra=extra),
     st.builds(Plan, st.lists(entries, max_size=2).map(tuple), words, extra=extra),
     st.builds(TurnStarted, background, extra=extra),

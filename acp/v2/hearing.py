@@ -75,6 +75,7 @@ def hear_call(raw: Mapping[str, Json]) -> ToolCallUpdate:
         raw_input=get("rawInput", UNSET),
         raw_output=get("rawOutput", UNSET),
         name=get("name", UNSET),
+        capabilities=get("capabilities", UNSET),
         meta=get("_meta"),
         extra=rest(raw, *_CALL_FIELDS, *(["_meta"] if get("_meta") is not None else [])),
     )
@@ -118,10 +119,9 @@ def _hear_terminal(raw: Mapping[str, Json]) -> Update:
     if isinstance(output, str) and raw["output"].keys() != {"data"}:
         return Other(raw)  # a `_meta` of its own, say
     exit = when_given(raw, "exitStatus", hear_exit)
-    extra = rest(raw, "terminalId", "command", "cwd", "output", "exitStatus")
-    return Terminal(
-        raw["terminalId"], raw.get("command", UNSET), raw.get("cwd", UNSET), output, exit, extra=extra
-    )  # fmt: skip
+    able = raw.get("capabilities", UNSET)
+    extra = rest(raw, "terminalId", "command", "cwd", "output", "exitStatus", "capabilities")
+    return Terminal(raw["terminalId"], raw.get("command", UNSET), raw.get("cwd", UNSET), output, exit, able, extra)
 
 
 def _hear_plan(raw: Mapping[str, Json]) -> Plan | None:
@@ -169,4 +169,5 @@ _CALL_FIELDS: Final = (
     "rawInput",
     "rawOutput",
     "name",
+    "capabilities",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from ..errors import LocalProtocolError
@@ -31,6 +32,7 @@ from ..updates import (
     ToolContentChunk,
     TurnEnded,
     TurnStarted,
+    Unset,
     Update,
 )
 from .patch import git_patch
@@ -58,6 +60,7 @@ def say_own(update: Update) -> Object:
             output = {"data": update.output} if isinstance(update.output, str) else update.output
             exit = _say_exit(update.exit) if isinstance(update.exit, ExitStatus) else update.exit
             words: Object = {"command": update.command, "cwd": update.cwd, "output": output, "exitStatus": exit}
+            words["capabilities"] = as_object(update.capabilities)
             return body("terminal_update", update.extra, terminalId=update.id, **words)
         case TerminalChunk():
             return body("terminal_output_chunk", update.extra, terminalId=update.id, data=update.data)
@@ -98,6 +101,7 @@ def announced(call: ToolCall) -> ToolCallUpdate:
         call.raw_input,
         call.raw_output,
         UNSET if call.name is None else call.name,
+        call.capabilities,
         call.meta,
         call.extra,
     )
@@ -116,9 +120,14 @@ def say_call(update: ToolCallUpdate) -> Object:
         "rawInput": update.raw_input,
         "rawOutput": update.raw_output,
         "name": update.name,
+        "capabilities": as_object(update.capabilities),
         "_meta": UNSET if update.meta is None else dict(update.meta),
     }
     return given(fields) | dict(update.extra)
+
+
+def as_object(value: Mapping[str, Json] | Unset | None) -> Json:
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def say_content(content: ToolContent) -> Object:

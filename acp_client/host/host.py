@@ -122,6 +122,9 @@ def is_edit_inside(request: PermissionRequest) -> bool:
 class Host:
     """What the client does for the agent. `ask` is part of every client, as the protocol has it.
 
+    `agent_terminals`: in version 1 too the output of the agent's own commands comes as terminals (`acp.v1.terminals`),
+    as it always does in version 2, and no longer as text in their calls.
+
     `mcp_servers` are servers of the `mcp` package (extra `mcp`) that run in this process: every session is offered
     them, by these names, if the agent takes such servers (unstable).
     """
@@ -130,4 +133,5 @@ class Host:
     files: Files | None = None
     terminals: Terminals | None = None
     elicit: Elicit | None = None
+    agent_terminals: bool = False
     mcp_servers: Mapping[str, Any] = field(default_factory=dict[str, Any])

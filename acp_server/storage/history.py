@@ -2,8 +2,8 @@
 
 Entries: {"update": …} what the user saw, {"message": …} what the model is shown, {"kept": n} the messages are cut back
 to the first n, {"setting": id, "value": …} an option was set, {"began": …} a turn began, by its client's name of the
-prompt, and {"ended": …} how it ended. Notices are no history, and of a tool call that still runs only what it began
-with; its end says the rest.
+prompt, and {"ended": …} how it ended. Notices are no history, and of a tool call or a terminal that still runs only
+what it began with; its end says the rest.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from acp.merging import merged
 from acp.updates import (
     Block,
     ContextUsage,
+    ExitStatus,
     Json,
     Message,
     MessageChunk,
     Other,
     Plan,
     PlanRemoved,
+    Terminal,
     TextBlock,
     ToolCall,
     ToolCallUpdate,
@@ -39,7 +41,7 @@ log = logging.getLogger(__name__)
 LOST = "[lost: the agent ended before this call did]"
 CUT_SHORT = "This turn was cut short: the process that ran it ended in the middle of it. What was under way has failed."
 MARK = "[cut short: the agent ended in the middle of this]"
-_KEPT = (Message, MessageChunk, ToolCall, ToolCallUpdate, Plan, PlanRemoved, ContextUsage, Other)
+_KEPT = (Message, MessageChunk, ToolCall, ToolCallUpdate, Terminal, Plan, PlanRemoved, ContextUsage, Other)
 _OVER = ("completed", "failed", "cancelled")
 
 
@@ -106,6 +108,8 @@ def updates_of(entries: Sequence[Entry], *, running: bool = False) -> list[Updat
             case ToolCallUpdate(id):
                 call = found.get(("call", id))
                 found["call", id] = merged(call if isinstance(call, ToolCall) else None, update)
+            case Terminal(id):
+                found["terminal", id] = update
             case Plan():
                 found["plan", update.id] = update
             case ContextUsage():
@@ -117,7 +121,8 @@ def updates_of(entries: Sequence[Entry], *, running: bool = False) -> list[Updat
                 pass
     alive = f"t{turns_of(entries)}." if running else None
     return [
-        _ended(u) if isinstance(u, ToolCall) and not (alive and u.id.startswith(alive)) else u for u in found.values()
+        _ended(u) if isinstance(u, ToolCall | Terminal) and not (alive and u.id.startswith(alive)) else u
+        for u in found.values()
     ]
 
 
@@ -209,8 +214,11 @@ def _longer(message: Update, more: Block) -> Message:
             return replace(message, content=(*content, more))
 
 
-def _ended(call: ToolCall) -> ToolCall:
-    return call if call.status in _OVER else replace(call, status="failed")
+def _ended(lost: ToolCall | Terminal) -> Update:
+    """What nobody lived to end."""
+    if isinstance(lost, Terminal):
+        return lost if isinstance(lost.exit, ExitStatus) else replace(lost, exit=ExitStatus())
+    return lost if lost.status in _OVER else replace(lost, status="failed")
 
 
 def _answered(messages: Sequence[model.Message]) -> list[model.Message]:

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 CLASS: Final = "="
 LONGEST_CHUNK: Final = 1024
 """Characters of a message that are kept together in one entry."""
-_PLAIN: Final = {"raw", "extra", "meta", "raw_input", "raw_output", "arguments", "group"}
+_PLAIN: Final = {"raw", "extra", "meta", "raw_input", "raw_output", "arguments", "group", "capabilities"}
 """Fields whose values are JSON already, and are not looked into."""
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
-import anyio
 from anyio import to_thread
 
+from acp.updates import BlockContent, TerminalRef, TextBlock
+
 from ..action import Action, Outcome, Permission, Report, ToolProblem
+from ..terminals.terminals import Terminals
 from ..wording import fenced, title, visible
 from ..workspace.process import Command, Ended, clean_environment, shell_command, signal_name
 from .prefix import allowed_prefix
@@ -17,11 +20,22 @@ from .spec import Context, Parameter, Tool
 LONGEST_COMMAND = 100_000
 """Bytes; Linux takes no longer argument than 128 KiB."""
 
-TICK = 0.1
-"""Seconds between two looks at the output of a running command."""
 
-FAREWELL = 0.8
-"""Seconds a cancelled command has to be gone before the caller goes on without it."""
+@dataclass(slots=True)
+class _Terminal:
+    """Where the user sees the command."""
+
+    terminals: Terminals
+    command: str
+    cwd: str
+    id: str = ""
+
+    async def announce(self, id: str) -> None:
+        self.id = id
+        await self.terminals.announce(id, self.command, self.cwd)
+
+    async def leave(self) -> None:
+        await self.terminals.leave(self.id)
 
 
 async def prepare(context: Context, arguments: dict[str, Any]) -> Action:
@@ -38,8 +52,10 @@ async def prepare(context: Context, arguments: dict[str, Any]) -> Action:
     if size > LONGEST_COMMAND:
         raise ToolProblem(f"cmd is too long ({size} bytes); write a script to a file and run that")
 
+    terminal = _Terminal(context.terminals, text, str(context.workspace.jail.roots[0].real))
+
     async def run(report: Report) -> Outcome:
-        return await _run(context, text, seconds, report)
+        return await _run(context, text, seconds, terminal.id)
 
     prefix = allowed_prefix(text)
     always = f"Always allow `{prefix}` commands this session" if prefix else None
@@ -49,10 +65,11 @@ async def prepare(context: Context, arguments: dict[str, Any]) -> Action:
         run,
         Permission("execute", prefix or "", always),
         fenced(visible(text, keep="\n\t"), "bash"),
+        terminal=terminal,
     )
 
 
-async def _run(context: Context, text: str, seconds: int, report: Report) -> Outcome:
+async def _run(context: Context, text: str, seconds: int, id: str) -> Outcome:
     root = context.workspace.jail.roots[0]
     with_limit = context.limit
     try:
@@ -67,28 +84,20 @@ async def _run(context: Context, text: str, seconds: int, report: Report) -> Out
         )
     except OSError as error:
         raise ToolProblem(f"the command could not be started: {error.strerror or error}") from error
-    shown = 0
-    try:
-        while not await to_thread.run_sync(command.wait, TICK, abandon_on_cancel=True):
-            if command.output.size != shown:
-                shown = command.output.size
-                await report(fenced(command.output.text(with_limit), "console"))
-    finally:
-        command.stop()
-        if command.ended is None:
-            with anyio.move_on_after(FAREWELL, shield=True):
-                await to_thread.run_sync(command.wait, FAREWELL, abandon_on_cancel=True)
+    stopped = await context.terminals.watch(id, command)
     assert command.ended is not None
-    return _outcome(command, command.ended, seconds, with_limit)
+    return _outcome(command, command.ended, seconds, with_limit, TerminalRef(id), stopped=stopped)
 
 
-def _outcome(command: Command, ended: Ended, seconds: int, limit: int) -> Outcome:
+def _outcome(command: Command, ended: Ended, seconds: int, limit: int, shown: TerminalRef, *, stopped: bool) -> Outcome:
     if ended.problem and ended.code in (None, 127) and not ended.timed_out:
         raise ToolProblem(f"the command could not be run: {ended.problem}")
     output = command.output.text(limit - 80)
     failed = ended.timed_out or ended.code is None
     first = f"timed out after {seconds} s" if failed else f"exit_code: {ended.code}"
     notes: list[str] = []
+    if stopped:
+        notes.append("[stopped by the user]")
     if ended.left_behind:
         notes.append("[processes still running in the background were stopped]")
     raw = {
@@ -98,9 +107,10 @@ def _outcome(command: Command, ended: Ended, seconds: int, limit: int) -> Outcom
         "truncated": command.output.truncated or len(output) > limit - 80,
         "timed_out": ended.timed_out,
     }
+    remarks = "\n".join([*([first] if failed else []), *notes])
     return Outcome(
         "\n".join([first, *([output] if output else []), *notes]),
-        fenced("\n".join([*([first] if failed else []), *([output] if output else []), *notes]), "console"),
+        (shown, *((BlockContent(TextBlock(remarks)),) if remarks else ())),
         raw,
         failed=failed,
     )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ..action import Action
 from ..model import ToolSpec
+from ..terminals.terminals import Terminals
 from ..workspace.workspace import Workspace
 
 
@@ -43,6 +44,7 @@ class Context:
     """
 
     workspace: Workspace
+    terminals: Terminals
     limit: int
     seen: dict[str, str] = field(default_factory=dict[str, str])
 

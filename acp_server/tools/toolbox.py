@@ -8,6 +8,7 @@ from typing import Any
 
 from ..action import Action, Outcome, Report, ToolProblem
 from ..model import ToolSpec
+from ..terminals.terminals import Terminals
 from ..wording import visible
 from ..workspace.workspace import Workspace
 from .arguments import fit
@@ -43,8 +44,8 @@ _ALIASES = {
 class Toolbox:
     """Prepares calls. `result_limit` bounds one result, in characters; it may change between calls."""
 
-    def __init__(self, workspace: Workspace, *, result_limit: int = 32_768) -> None:
-        self._context = Context(workspace, result_limit)
+    def __init__(self, workspace: Workspace, terminals: Terminals | None = None, *, result_limit: int = 32_768) -> None:
+        self._context = Context(workspace, terminals or Terminals(), result_limit)
         self._tools = {tool.name: tool for tool in TOOLS}
         self.specs: tuple[ToolSpec, ...] = tuple(tool.spec for tool in TOOLS)
 

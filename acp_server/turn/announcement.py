@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from acp.updates import ToolCall, ToolKind
+from acp.updates import TerminalRef, ToolCall, ToolKind
 
 from ..action import Action
 from ..model import ToolUse
@@ -33,7 +33,7 @@ def announcement(id: str, use: ToolUse, action: Action | None) -> ToolCall:
         id,
         action.title,
         action.kind,
-        content=action.content,
+        content=action.content if action.terminal is None else (*action.content, TerminalRef(id)),
         locations=action.locations,
         raw_input=dict(use.arguments),
         name=use.name,

@@ -12,15 +12,16 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
 
 from acp.errors import ConnectionClosed, RequestError
-from acp.updates import UNSET, BlockContent, Plan, TextBlock, ToolCall, ToolCallUpdate, ToolContent
+from acp.updates import UNSET, BlockContent, Plan, TerminalRef, TextBlock, ToolCall, ToolCallUpdate, ToolContent
 
-from ..action import Action, Outcome, ToolProblem
+from ..action import Action, Outcome, Report, Shown, ToolProblem
 from ..model import ToolResult, ToolSpec, ToolUse
 from ..permissions import Option, Permissions
 from .announcement import announcement
@@ -72,6 +73,7 @@ class _Open:
 
     use: ToolUse
     id: str
+    terminal: Shown | None = None
     shown: float = 0.0
     waiting: tuple[ToolContent, ...] | None = None
     ended: anyio.Event = field(default_factory=anyio.Event)
@@ -205,15 +207,15 @@ class Calls:
         return False
 
     async def _start(self, n: int, action: Action) -> None:
+        id = self._id(n)
         if action.plan is None:
-            await self._emit(ToolCallUpdate(self._id(n), status="in_progress"))
+            if action.terminal is not None:
+                self._open[n].shown = anyio.current_time()  # what it shows from here on stays
+            content = UNSET if action.terminal is None else (TerminalRef(id),)
+            await self._emit(ToolCallUpdate(id, status="in_progress", content=content))
+        self._jobs[n] = Job(self._group, lambda: self._finish(n, action, partial(self._progress, n)))
 
-        async def report(content: tuple[ToolContent, ...]) -> None:
-            await self._progress(n, content)
-
-        self._jobs[n] = Job(self._group, lambda: self._finish(n, action, report))
-
-    async def _finish(self, n: int, action: Action, report: Callable[..., Awaitable[None]]) -> None:
+    async def _finish(self, n: int, action: Action, report: Report) -> None:
         """Run the action and end its call. Runs in a job.
 
         Once `close` has ended the call it changes nothing.
@@ -259,7 +261,9 @@ class Calls:
 
     async def _announce(self, n: int, action: Action | None) -> None:
         call = announcement(self._id(n), self._uses[n], action)
-        self._open[n] = _Open(self._uses[n], call.id)
+        self._open[n] = _Open(self._uses[n], call.id, action.terminal if action else None)
+        if action is not None and action.terminal is not None:
+            await action.terminal.announce(call.id)
         await self._emit(call)
 
     async def _end(self, n: int, outcome: Outcome) -> None:
@@ -267,6 +271,8 @@ class Calls:
         if call is None:
             return
         self.results[n] = ToolResult(call.use.id, call.use.name, outcome.text, outcome.failed)
+        if call.terminal is not None:
+            await call.terminal.leave()
         await self._emit(
             ToolCallUpdate(
                 call.id,

@@ -26,6 +26,7 @@ class Output:
         self._tail: deque[bytes] = deque()
         self._tail_size = 0
         self._lost = 0
+        self._lost_bytes = 0
         self._lock = threading.Lock()
         self.size = 0
 
@@ -41,6 +42,27 @@ class Output:
                 dropped = self._tail.popleft()
                 self._tail_size -= len(dropped)
                 self._lost += _characters(dropped)
+                self._lost_bytes += len(dropped)
+
+    def since(self, seen: int, most: int) -> tuple[bytes, int, int]:
+        """What was added behind the first `seen` bytes: its last `most`, how many were left out, how many there are.
+
+        What is left out ends with a line, if there is one.
+        """
+        with self._lock:
+            new = self.size - seen
+            if new <= 0:
+                return b"", 0, seen
+            held = bytes(self._head) + b"".join(self._tail) if not self._lost_bytes else b"".join(self._tail)
+            piece = held[-min(new, most) :]
+            if len(piece) < new:
+                piece = piece[piece.find(b"\n") + 1 :]
+            return piece, new - len(piece), self.size
+
+    def kept(self) -> tuple[bytes, int, bytes]:
+        """The first bytes, how many after them were lost, and the last ones."""
+        with self._lock:
+            return bytes(self._head), self._lost_bytes, b"".join(self._tail)
 
     def text(self, limit: int) -> str:
         """At most about `limit` characters: the head, how much was left out, the tail. No final line end."""

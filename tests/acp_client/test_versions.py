@@ -14,14 +14,21 @@ import pytest
 from acp.errors import LocalProtocolError, RequestError
 from acp.transports.memory import memory_pair
 from acp.updates import (
+    UNSET,
+    BlockContent,
     ContextUsage,
+    ExitStatus,
     MessageChunk,
     SessionInfo,
+    Terminal,
+    TerminalChunk,
+    TerminalRef,
     TextBlock,
     ToolCall,
     ToolCallUpdate,
     Update,
 )
+from acp.v1.terminals import terminals_of
 from acp_client import Client, Host, PermissionRequest, allow_all, connect
 from acp_server.agent import Agent, serve
 from acp_server.scripted import ScriptedBackend
@@ -67,13 +74,21 @@ def gist(update: Update) -> object:
         case ToolCall(id, title, kind, status):
             return "call", id, title, kind, status
         case ToolCallUpdate(id, status=status):
-            return "call", id, status
+            return "call", id, None if status is UNSET else status
+        case Terminal(id, str(command), cwd):
+            return "terminal", id, command, cwd
+        case Terminal(id, exit=ExitStatus(code)):
+            return "terminal", id, code
+        case Terminal():
+            return "terminal", None  # what may be done to it, which version 1 cannot say
         case MessageChunk(role, TextBlock(text), id):
             return role, id, text
         case SessionInfo(title):
             return "title", title
         case ContextUsage(used, size):
             return used, size
+        case TerminalChunk(id, data):
+            return "terminal", id, data
         case _:
             return update
 
@@ -87,12 +102,62 @@ async def test_the_same_turn_gives_the_same_updates_on_either_version(tmp_path: 
         workspace = tmp_path / "work"
         workspace.mkdir(exist_ok=True)
         (workspace / "a.py").write_text("x = 1\n")
-        async with connected(version) as client:
+        async with connected(version, host=Host(ask=allow_all, agent_terminals=True)) as client:
             updates, reason = await take_turn(client, workspace, PROMPT)
         # Version 2 says the prompt back, and version 1 does not.
         rest = [gist(u) for u in updates if not (isinstance(u, MessageChunk) and u.role == "user")]
-        told.append(([item for item in rest if item[-1] != "UNSET"], reason))  # type: ignore[index]
+        told.append(([item for item in rest if item[-1] is not None], reason))  # type: ignore[index]
     assert told[0] == told[1]
+
+
+async def test_the_terminals_of_the_agent_are_in_the_snapshot(workspace: Path, version: int) -> None:
+    async with connected(version, host=Host(ask=allow_all, agent_terminals=True)) as client:
+        session = await client.new_session(workspace)
+        async with session.prompt("run echo hi; exit 3") as turn:
+            async for _ in turn:
+                pass
+        [terminal] = session.snapshot.terminals.values()
+        assert (terminal.command, terminal.cwd) == ("echo hi; exit 3", str(workspace))
+        assert (terminal.output, terminal.exit) == (b"hi\n", ExitStatus(3))
+        assert session.snapshot.calls[terminal.id].content == (TerminalRef(terminal.id),)
+        assert [kind for kind, _ in session.snapshot.order][1:3] == ["terminal", "call"]
+        with pytest.raises(LocalProtocolError):  # it has ended, or nobody can
+            await session.cancel_terminal(terminal.id)
+
+
+async def test_without_asking_for_them_version_1_has_text_in_their_place(workspace: Path) -> None:
+    async with connected(1) as client:
+        session = await client.new_session(workspace)
+        async with session.prompt("run echo hi") as turn:
+            async for _ in turn:
+                pass
+        assert session.snapshot.terminals == {}
+        [call] = session.snapshot.calls.values()
+        assert call.content == (BlockContent(TextBlock("```console\nhi\n```")),)
+
+
+async def test_a_command_is_stopped_by_its_terminal_in_version_2(workspace: Path) -> None:
+    async with connected(2) as client:
+        session = await client.new_session(workspace)
+        with anyio.fail_after(10):
+            async with session.prompt("run echo on; sleep 600\nsay after") as turn:
+                async for update in turn:
+                    if isinstance(update, TerminalChunk):
+                        with pytest.raises(LocalProtocolError, match="does not offer"):
+                            await session.cancel_terminal("other")
+                        await session.cancel_terminal(update.id)
+        assert turn.stop_reason == "end_turn"
+        [terminal] = session.snapshot.terminals.values()
+        assert terminal.exit == ExitStatus(None, "SIGTERM")
+
+
+def test_meta_that_speaks_of_terminals_otherwise_is_passed_over() -> None:
+    for meta in (
+        {"terminal_info": "t1"}, {"terminal_output": {"terminal_id": "t1", "data": 3}}, {"terminal_exit": {}}, {"x": 1},
+    ):  # fmt: skip
+        assert not terminals_of(ToolCallUpdate("c", meta=meta))
+    odd = {"terminal_exit": {"terminal_id": "t1", "exit_code": "zero", "signal": 9}}
+    assert terminals_of(ToolCallUpdate("c", meta=odd)) == [Terminal("t1", exit=ExitStatus())]
 
 
 async def test_a_question_shows_the_call_and_its_change(workspace: Path, version: int) -> None:
@@ -237,9 +302,12 @@ async def test_a_fork_needs_an_agent_that_opened_it(workspace: Path, version: in
 
 async def test_mcp_servers_that_the_agent_cannot_reach_are_not_sent(workspace: Path, version: int) -> None:
     async with connected(version) as client:
-        server = {"type": "http", "name": "a", "url": "https://a.example", "headers": []}
-        with pytest.raises(LocalProtocolError, match="of type http"):
-            await client.new_session(workspace, mcp_servers=[server])
+        for server in (
+            {"type": "acp", "name": "a", "serverId": "s"},
+            *([{"type": "sse", "name": "a", "url": "https://a.example", "headers": []}] if version == 2 else []),
+        ):
+            with pytest.raises(LocalProtocolError, match=f"of type {server['type']}"):
+                await client.new_session(workspace, mcp_servers=[server])
 
 
 async def test_an_agent_of_version_1_is_spoken_to_in_version_1_whatever_was_offered(workspace: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +13,18 @@ import anyio
 import pytest
 from toolbench import Bench
 
-from acp.updates import BlockContent, TextBlock, ToolContent
+from acp.updates import (
+    CANCELLABLE,
+    BlockContent,
+    ExitStatus,
+    Terminal,
+    TerminalChunk,
+    TerminalRef,
+    TextBlock,
+    ToolContent,
+    Update,
+)
+from acp_server.terminals.terminals import UNHURRIED
 from acp_server.tools.prefix import allowed_prefix
 
 pytestmark = pytest.mark.anyio
@@ -81,10 +94,69 @@ async def test_binary_output_is_made_safe(bench: Bench) -> None:
     assert "\0" not in text
 
 
+def printed(updates: Iterable[Update]) -> list[bytes]:
+    """What the chunks of terminals say."""
+    return [base64.b64decode(update.data) for update in updates if isinstance(update, TerminalChunk)]
+
+
 async def test_output_is_shown_while_it_grows(bench: Bench) -> None:
-    await bench.call("shell", cmd="echo first; sleep 0.4; echo '```'; sleep 0.3; echo last")
-    assert shown(bench.reports[0]) == "```console\nfirst\n```"
-    assert shown(bench.reports[-1]).startswith("````console\nfirst\n```")
+    outcome = await bench.outcome("shell", cmd="echo first; sleep 0.4; printf '\\033[1mlast\\033[0m'; exit 3")
+    assert printed(bench.told) == [b"first\n", b"\x1b[1mlast\x1b[0m"]
+    begun, runs, *_, over = bench.told
+    assert isinstance(begun, Terminal)
+    root = str(bench.root.resolve())
+    assert begun == Terminal("t1", "echo first; sleep 0.4; printf '\\033[1mlast\\033[0m'; exit 3", root)
+    assert runs == Terminal("t1", capabilities=CANCELLABLE)
+    assert over == Terminal("t1", exit=ExitStatus(3), capabilities=None)
+    assert outcome.content == (TerminalRef("t1"),)
+    kept = bench.kept[-1]  # for the history: all of it in one
+    assert isinstance(kept, Terminal)
+    assert base64.b64decode(str(kept.output)) == b"first\n\x1b[1mlast\x1b[0m"
+    assert (kept.command, kept.cwd, kept.exit) == (begun.command, root, ExitStatus(3))
+
+
+async def test_a_command_is_stopped_by_its_terminal_and_says_so(bench: Bench) -> None:
+    assert not bench.terminals.stop("t1")
+
+    async def stop() -> None:
+        with anyio.fail_after(10):
+            while b"on\n" not in printed(bench.told):  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+        assert [base64.b64decode(str(terminal.output)) for terminal in bench.terminals.now()] == [b"on\n"]
+        assert bench.terminals.stop("t1")
+
+    texts: list[str] = []
+    async with anyio.create_task_group() as group:
+        group.start_soon(stop)
+        texts.append(await bench.call("shell", cmd="echo on; sleep 600"))
+    assert bench.told[-1] == Terminal("t1", exit=ExitStatus(None, "SIGTERM"), capabilities=None)
+    assert texts == ["exit_code: -15\non\n[stopped by the user]"]
+    assert not bench.terminals.stop("t1")
+    assert bench.terminals.now() == []
+
+
+async def test_of_a_flood_the_user_sees_the_end_as_it_comes_and_then_what_is_kept(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, limit=1000)
+    await bench.outcome("shell", cmd="seq 1 1000000; sleep 0.3; echo over")
+    chunks = printed(bench.told)
+    assert sum(map(len, chunks)) < 2 * UNHURRIED
+    assert b"bytes left out" in b"".join(chunks)
+    over = bench.told[-1]
+    assert isinstance(over, Terminal)
+    kept = base64.b64decode(str(over.output))
+    assert kept.startswith(b"1\n2\n3\n")
+    assert b"bytes left out" in kept
+    assert kept.endswith(b"1000000\nover\n")
+    assert len(kept) < 100_000
+
+
+async def test_what_never_ran_has_ended_when_its_call_has(bench: Bench) -> None:
+    action = await bench.prepare("shell", cmd="true")
+    assert action.terminal is not None
+    await action.terminal.announce("t1")
+    await action.terminal.leave()
+    await action.terminal.leave()
+    assert bench.told[1:] == [Terminal("t1", exit=ExitStatus(), capabilities=None)]
 
 
 async def test_the_user_sees_the_whole_command(bench: Bench) -> None:

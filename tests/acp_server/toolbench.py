@@ -5,28 +5,39 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from acp.updates import ToolContent
+from acp.updates import ToolContent, Update
 from acp_server.action import Action, Outcome, ToolProblem
+from acp_server.terminals.terminals import Terminals
 from acp_server.tools import Toolbox
 from acp_server.workspace.workspace import Overlay, Workspace
 
 
 class Bench:
-    """Makes calls. `reports` is what was shown while they ran."""
+    """Makes calls. `reports` is what was shown while they ran, `told` what of their terminals."""
 
     def __init__(self, root: Path, *, overlay: Overlay | None = None, limit: int = 32_768) -> None:
         self.root = root
-        self.box = Toolbox(Workspace(root, overlay=overlay), result_limit=limit)
+        self.terminals = Terminals(self.tell)
+        self.box = Toolbox(Workspace(root, overlay=overlay), self.terminals, result_limit=limit)
         self.reports: list[tuple[ToolContent, ...]] = []
+        self.told: list[Update] = []
+        self.kept: list[Update] = []
 
     async def report(self, content: tuple[ToolContent, ...]) -> None:
         self.reports.append(content)
+
+    async def tell(self, update: Update, kept: Update) -> None:
+        self.told.append(update)
+        self.kept.append(kept)
 
     async def prepare(self, name: str, **arguments: Any) -> Action:
         return await self.box.prepare(name, arguments)
 
     async def outcome(self, name: str, **arguments: Any) -> Outcome:
-        return await (await self.prepare(name, **arguments)).run(self.report)
+        action = await self.prepare(name, **arguments)
+        if action.terminal is not None:
+            await action.terminal.announce("t1")
+        return await action.run(self.report)
 
     async def call(self, name: str, **arguments: Any) -> str:
         """What the model is told."""
