@@ -3,7 +3,7 @@
     errors  methods  wire │ v1/schema  v2/schema │ updates  plain  v1/dialect  v2/dialect
     states  merging  report  dispatch ─► peer                               pure: no I/O, no clock
     ────────────────────────────────────────────────────────────────
-    connection    transports/{memory, stdio, child, websocket}              anyio begins here
+    connection    transports/{memory, stdio, child, websocket, http_client}    anyio begins here
     ────────────────────────────────────────────────────────────────
     proxy    conformance                            whole conversations, on top of all the rest
 

@@ -7,8 +7,9 @@ One task reads, one writes, and each request of the peer runs in a task and a ca
    makes the peer wait; one that waited for the peer would wait for ever, so `call` refuses to be used in one. (A task
    that it starts may call, as long as the handler itself does not wait for that task.)
 2. Who can wait, waits; the reader never waits for the writer. `call` and `notify` wait while more than 64 texts are
-   unsent. Answers, refusals and what a notification handler says never wait, so two full pipes cannot lock each other;
-   a peer that makes us talk and never reads is cut off at 10,000 texts or 256 MiB.
+   unsent, and `notify` while its session has no room, where a transport has a lane for each. Answers, refusals and what
+   a notification handler says never wait, so two full pipes cannot lock each other; a peer that makes us talk and never
+   reads is cut off at 10,000 texts or 256 MiB.
 3. `$/cancel_request` cancels the scope of that request. Its handler may still return a result, a partial one; if it
    does not, the answer is -32800. Cancelling our own `call` tells the peer, and its id stays taken until it answers.
 
@@ -35,7 +36,7 @@ from .methods import Method
 from .peer import Called, CancelAsked, Event, Notified, Peer, Refused, Replied, RequestId
 from .pending import Pending
 from .tasks import AnyEvent, Start, light_event, light_start, task_group
-from .transports import Oversize, Transport
+from .transports import Lanes, Oversize, Transport
 
 __all__ = ["Connection", "Handlers", "Pending", "Transport"]
 
@@ -85,6 +86,7 @@ class Connection:
         self.reason: str | None = None
         self.closed = False
         self._transport = transport
+        self._lanes = transport if isinstance(transport, Lanes) else None
         self._peer = Peer(batch=batch)
         if otherwise is not None:
             self._peer.refuse_others(otherwise)
@@ -215,7 +217,7 @@ class Connection:
 
     async def notify(self, method: Method[P, None], params: P) -> None:
         """Tell the peer. Raises ConnectionClosed, LocalProtocolError."""
-        await self._room(method)
+        await self._room(method, getattr(params, "session_id", None))
         self._peer.notify(method, params)
         self._wake.set()
 
@@ -240,11 +242,13 @@ class Connection:
     def _unsent(self) -> int:
         return self._peer.pending + len(self._leaving)
 
-    async def _room(self, method: Method[Any, Any]) -> None:
-        """Wait until few enough texts are unsent."""
+    async def _room(self, method: Method[Any, Any], session: str | None = None) -> None:
+        """Wait until few enough texts are unsent, and of a session few enough unread."""
         if self._any_call:
             self._peer.open((), (method,))
         if not self._in_notification():
+            if self._lanes is not None and session is not None:
+                await self._lanes.room(session)
             while self._unsent > UNSENT_TEXTS and not self.closed:
                 await self._next_sent()
         if self.closed:

@@ -20,11 +20,13 @@ from acp.dialect import Dialect
 from acp.errors import AcpError, ConnectionClosed, LocalProtocolError, NegotiationError, RequestError
 from acp.transports import Transport
 from acp.transports.child import ChildTransport
+from acp.transports.remote import ClientTransport
+from acp.transports.remote_url import is_url
 from acp.updates import Json, Update
 
 from .host.elicitation import answered
 from .host.host import Host
-from .launch import CannotStart, Remote, Target, is_url, open_transport
+from .launch import CannotStart, Remote, Target, open_transport, open_url
 from .opening import INITIALIZE, open_surface
 from .provided import Provided, Tell
 from .reconnect import OnState, Reconnect
@@ -270,16 +272,15 @@ class Client:
                 turns[rejoined[0]] = rejoined[1]
         return turns
 
-    def supervise(self, url: str, remote: Remote, policy: Reconnect, on_state: OnState | None) -> None:
-        """Connect again whenever the network is lost."""
-        from acp.transports.websocket import WebSocketTransport
-
+    def supervise(
+        self, transport: ClientTransport, url: str, remote: Remote, policy: Reconnect, on_state: OnState | None
+    ) -> None:
+        """Connect again whenever the network is lost. `transport` is the one we have."""
         from .supervisor import Supervisor
 
         assert self._group is not None
-        assert isinstance(self._transport, WebSocketTransport)
         self._supervisor = Supervisor(self, url, remote, policy, on_state)
-        self._group.start_soon(self._supervisor.run, self._transport)
+        self._group.start_soon(self._supervisor.run, transport)
 
     async def _stop(self) -> None:
         if self._supervisor is not None:
@@ -317,20 +318,28 @@ class _Connecting:
 
     async def __aenter__(self) -> Client:
         try:
-            transport = await open_transport(
-                self._target, self._exits, cwd=self._cwd, env=self._env, remote=self._remote
-            )
-            client = Client(self._host, transport, self._version)
-            await client.start(self._exits, self._seconds)
-            if isinstance(self._target, str) and is_url(self._target) and self._reconnect is not None:
-                client.supervise(self._target, self._remote, self._reconnect, self._on_state)
-            return client
+            if isinstance(self._target, str) and is_url(self._target):
+                return await self._over_the_network(self._target)
+            transport = await open_transport(self._target, self._exits, cwd=self._cwd, env=self._env)
+            return await self._started(transport)
         except BaseException:
             await self._exits.aclose()
             raise
 
     async def __aexit__(self, *exc: object) -> None:
         await self._exits.aclose()
+
+    async def _started(self, transport: Transport) -> Client:
+        client = Client(self._host, transport, self._version)
+        await client.start(self._exits, self._seconds)
+        return client
+
+    async def _over_the_network(self, url: str) -> Client:
+        transport = await open_url(url, self._exits, self._remote)
+        client = await self._started(transport)
+        if self._reconnect is not None:
+            client.supervise(transport, url, self._remote, self._reconnect, self._on_state)
+        return client
 
 
 def connect(
@@ -349,9 +358,9 @@ def connect(
 ) -> _Connecting:
     """Start an agent, or take one that runs, and talk to it: `async with connect("acp agent", host=…) as client`.
 
-    A `ws://` or `wss://` URL is connected to, with these headers; `tls` replaces the system's trust, and `insecure`
-    lets credentials go to another machine in the clear. When that connection is lost, `reconnect` says how long to try
-    again, None not at all; `on_state` hears of it.
+    A URL of `ws`, `wss`, `http` or `https` is connected to, with these headers; `tls` replaces the system's trust, and
+    `insecure` lets credentials go to another machine in the clear. When that connection is lost, `reconnect` says how
+    long to try again, None not at all; `on_state` hears of it.
 
     `host` is what the client does for the agent; without one, it rejects every question. `cwd` and `env` are the
     agent process's. `version` is the highest version of the protocol to speak: 2 is a draft, and an agent that lacks it

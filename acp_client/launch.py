@@ -9,18 +9,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from acp.errors import AcpError
-from acp.transports import Transport
+from acp.transports import Transport, remote_url
 from acp.transports.child import spawn_agent
-
-if TYPE_CHECKING:
-    from acp.transports.websocket import WebSocketTransport
+from acp.transports.cookies import Cookies
+from acp.transports.remote import CannotConnect, ClientTransport
 
 Target = str | Sequence[str] | Transport
-"""What can be connected to: a command line, `ws://…` or `wss://…`, a command's words, or a transport."""
-_URL = ("ws://", "wss://")
+"""What can be connected to: a command line, a URL of WebSocket or HTTP, a command's words, or a transport."""
 
 
 class CannotStart(AcpError):
@@ -29,11 +26,15 @@ class CannotStart(AcpError):
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """How to connect to a URL. `tls` replaces the system's trust; `insecure` sends credentials in the clear."""
+    """How to connect to a URL. `tls` replaces the system's trust; `insecure` sends credentials in the clear.
+
+    `cookies` are the server's, which outlive a connection.
+    """
 
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     tls: ssl.SSLContext | None = None
     insecure: bool = False
+    cookies: Cookies = field(default_factory=Cookies)
 
 
 def own_agent(*arguments: str) -> list[str]:
@@ -50,13 +51,10 @@ async def open_transport(
     *,
     cwd: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
-    remote: Remote | None = None,
 ) -> Transport:
-    """The transport to the target; a command is started, and ended with `exits`. Raises CannotStart."""
+    """The transport to a target that is no URL; a command is started, and ended with `exits`. Raises CannotStart."""
     if not isinstance(target, str | Sequence):
         return target
-    if isinstance(target, str) and is_url(target):
-        return await open_url(target, exits, remote or Remote())
     argv = _argv(target)
     if cwd is not None:
         _check_directory(cwd)
@@ -68,18 +66,17 @@ async def open_transport(
         raise CannotStart(f"the agent cannot be started: {error}") from error
 
 
-def is_url(target: str) -> bool:
-    """Whether a target is an agent on the network."""
-    return target.startswith(_URL)
-
-
-async def open_url(url: str, exits: AsyncExitStack, remote: Remote) -> WebSocketTransport:
-    """A WebSocket, closed with `exits`. Raises CannotStart."""
-    # Imported here: whoever starts a command needs none of it.
-    from acp.transports.websocket_opening import CannotConnect, connect_websocket
-
-    opening = connect_websocket(url, headers=remote.headers, tls=remote.tls, insecure=remote.insecure)
+async def open_url(url: str, exits: AsyncExitStack, remote: Remote, *, replaces: Sequence[str] = ()) -> ClientTransport:
+    """A connection, closed with `exits`. `replaces` are those that it takes the place of. Raises CannotStart."""
     try:
+        opening = remote_url.connect(
+            url,
+            headers=remote.headers,
+            tls=remote.tls,
+            insecure=remote.insecure,
+            cookies=remote.cookies,
+            replaces=replaces,
+        )
         return await exits.enter_async_context(opening)
     except (CannotConnect, ValueError) as error:
         raise CannotStart(str(error)) from error

@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from http.cookies import CookieError, SimpleCookie
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import anyio
 
 from acp.errors import AcpError, ConnectionClosed
-from acp.transports.websocket import WebSocketTransport
-from acp.transports.websocket_opening import CONNECTION_ID, CannotConnect
+from acp.transports.remote import CannotConnect, ClientTransport
 
 from .launch import CannotStart, Remote, open_url
 from .reconnect import ConnectionState, OnState, Reconnect, pauses
@@ -35,10 +34,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("acp")
 
-_FINAL_CODES = {1000, 1002, 1003, 1007, 1008, 1009, 1010}
-"""Close codes after which the same would happen again."""
 START = 30.0
 """Seconds that connecting, agreeing on a version and opening the sessions again may take."""
+MOST_HAD = 8
+"""Connections that a server is told of as having been lost, the last ones."""
 _FINAL_STATUSES = {400, 401, 403, 404, 405, 421, 426}
 
 
@@ -48,8 +47,9 @@ class Supervisor:
     def __init__(self, client: Client, url: str, remote: Remote, policy: Reconnect, on_state: OnState | None) -> None:
         self._client, self._url, self._remote, self._policy = client, url, remote, policy
         self._on_state = on_state
-        self._cookies: dict[str, str] = {}
-        self._transport: WebSocketTransport | None = None
+        self._transport: ClientTransport | None = None
+        self._tried: ClientTransport | None = None
+        self._had: Sequence[str] = ()
         self._turns: dict[Turn, PendingTurn | AcpError] = {}
         self._changed = anyio.Event()
         self._over = False
@@ -66,7 +66,7 @@ class Supervisor:
             raise found
         return found
 
-    async def run(self, transport: WebSocketTransport) -> None:
+    async def run(self, transport: ClientTransport) -> None:
         """Watch, and connect again as often as needed."""
         self._take(transport)
         self._tell("connected")
@@ -83,7 +83,7 @@ class Supervisor:
     async def _reconnect(self) -> bool:
         """One gap and the connection after it, to its end. False when there will be none."""
         assert self._transport is not None
-        if self._transport.close_code in _FINAL_CODES:
+        if self._transport.is_final:
             return False
         self._tell("reconnecting", self._client.connection.reason or "")
         deadline = anyio.current_time() + self._policy.patience
@@ -118,7 +118,7 @@ class Supervisor:
         return None
 
     async def _judge(self, error: AcpError) -> bool | None:
-        cause = error.__cause__
+        cause = error.__cause__ or (None if self._tried is None else self._tried.refusal)
         if isinstance(cause, ValueError) or getattr(cause, "status", None) in _FINAL_STATUSES:
             log.error("cannot connect again: %s", error)
             return False
@@ -131,32 +131,24 @@ class Supervisor:
         return None
 
     async def _connect(self, exits: AsyncExitStack, *, patient: bool) -> None:
-        remote = Remote({**self._remote.headers, **self._headers()}, self._remote.tls, self._remote.insecure)
-        transport = await open_url(self._url, exits, remote)
-        farewell, transport.farewell = transport.farewell, (1001, "trying another connection")  # sessions are to wait
-        turns = await self._client.adopt(transport, exits, patient=patient)
-        transport.farewell = farewell
-        self._take(transport)  # only now: until then the last one that worked is what we had, its cookies too
+        # Until one works, the last one that did is what we had, its cookies too.
+        remote = replace(self._remote, cookies=self._remote.cookies.copy())
+        # A server that has not missed a connection yet lets go of it when it is told of the one that follows.
+        transport = self._tried = await open_url(self._url, exits, remote, replaces=self._had)
+        transport.farewell = (1001, "trying another connection")  # sessions are to wait
+        try:
+            turns = await self._client.adopt(transport, exits, patient=patient)
+        finally:
+            self._had = [*self._had[-MOST_HAD:], *_ids(transport)]
+        transport.farewell = (1000, "")
+        self._remote = remote
+        self._take(transport)
         self._turns.update(turns)
         self._change()
 
-    def _headers(self) -> Mapping[str, str]:
-        """Which connection we had, so that a server that has not missed it yet lets go of it; and its cookies."""
-        assert self._transport is not None
-        had = self._transport.headers.get_all(CONNECTION_ID)
-        headers = {CONNECTION_ID: had[0]} if had else {}
-        own = {name.lower() for name in self._remote.headers}
-        if self._cookies and "cookie" not in own and (self._url.startswith("wss:") or self._remote.insecure):
-            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
-        return headers
-
-    def _take(self, transport: WebSocketTransport) -> None:
+    def _take(self, transport: ClientTransport) -> None:
         self._transport = transport
-        for said in transport.headers.get_all("Set-Cookie"):
-            try:
-                self._cookies |= {name: morsel.coded_value for name, morsel in SimpleCookie(said).items()}
-            except CookieError:
-                log.info("a cookie of the server could not be read")
+        self._had = _ids(transport)
 
     def _change(self) -> None:
         self._changed.set()
@@ -166,3 +158,7 @@ class Supervisor:
         log.info("%s%s", state, f": {reason}" if reason else "")
         if self._on_state is not None:
             self._on_state(ConnectionState(state, reason))
+
+
+def _ids(transport: ClientTransport) -> list[str]:
+    return [] if transport.connection_id is None else [transport.connection_id]

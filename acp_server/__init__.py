@@ -29,7 +29,8 @@ What it promises:
 - **After `session/close` has been answered** nothing is said about the session.
 - **A lost connection ends no turn** (`shelter`, over the network): the session goes on for a grace time, and whoever it
   belongs to gets it back by `session/load` or `session/resume` on a new connection, with what became of the last
-  prompt in `_meta`. A connection that names the one it replaces (`Acp-Connection-Id`) ends that one.
+  prompt in `_meta`. A connection that names the one it replaces (`Acp-Connection-Id`, over HTTP `Acp-Laguna-Replaces`)
+  ends that one.
 - **A session belongs to the principal that made it**; to others it does not exist.
 - **Bounds.** Updates wait for a slow client and the model waits with them; results, prompts and histories are
   held within the model's context window.

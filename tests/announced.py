@@ -30,7 +30,7 @@ async def announced(*command: str, seconds: float) -> AsyncGenerator[Announced]:
         lines = BufferedByteReceiveStream(process.stderr)
         try:
             line = ""
-            while ": ws" not in line:
+            while not (": ws" in line or ": http" in line):
                 line = (await lines.receive_until(b"\n", 1000)).decode()
             yield Announced(process, line.split()[-1], lines)
         finally:

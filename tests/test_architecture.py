@@ -15,13 +15,16 @@ PACKAGES = ("acp", "acp_server", "acp_client", "laguna_backend")
 
 # Of acp, these and no more may wait for something; of those, these may not.
 IMPURE = ("__main__", "connection", "answering", "pending", "signals", "tasks", "transports/", "proxy/", "conformance/")
-PURE = ("transports/lines", "proxy/chain", "proxy/routes", "proxy/wrapping")
+PURE = ("transports/lines", "transports/sse", "transports/messages", "proxy/chain", "proxy/routes", "proxy/wrapping")
 WAITING = {"anyio", "asyncio", "trio", "socket", "subprocess", "threading", "time", "select", "signal"}
 
 # Third-party package → the files that may import it, as path prefixes.
 FOREIGN = {
     "jsonrpcserver": ("acp/dispatch.py",),
     "websockets": ("acp/transports/websocket.py", "acp/transports/websocket_opening.py"),
+    "h11": ("acp_server/network/http1.py",),
+    "h2": ("acp_server/network/http2.py",),
+    "httpx2": ("acp/transports/http_wire.py", "acp_server/mcp/transports.py", "acp_server/openai/exchange.py"),
     "hypothesis": ("acp/conformance/exploring/strategies.py", "acp/conformance/exploring/explore.py"),
     "torch": ("laguna_backend/",),
     "safetensors": ("laguna_backend/checkpoint/weights.py",),
@@ -32,7 +35,6 @@ FOREIGN = {
     "huggingface_hub": ("laguna_backend/checkpoint/hub.py",),
     "gguf": (),  # optional: `laguna_backend/checkpoint/gguf_file.py` asks for it by name
     "numpy": ("laguna_backend/",),
-    "httpx2": ("acp_server/mcp/transports.py", "acp_server/openai/exchange.py"),
     "textual": ("acp_client/chat/",),
     "rich": ("acp_client/chat/",),
     "pathspec": ("acp_server/",),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from .lines import Oversize
 
-__all__ = ["Oversize", "Transport"]
+__all__ = ["Lanes", "Oversize", "Transport"]
 
 
 class Transport(Protocol):
@@ -30,4 +30,16 @@ class Transport(Protocol):
 
     def epitaph(self) -> str:
         """What is known of why the stream ended, for error messages: a child's last words. May be empty."""
+        ...
+
+
+@runtime_checkable
+class Lanes(Protocol):
+    """What a transport is besides that has a way of its own for each session, so that one who is slow delays no other.
+
+    Its `send` never waits; whoever has much to say of a session waits for `room` first.
+    """
+
+    async def room(self, session: str) -> None:
+        """Wait until little of what was said of a session is unread, or the transport has ended."""
         ...

@@ -11,10 +11,10 @@ LARGEST_TOKEN = 2**16  # characters
 def add_url_options(parser: argparse.ArgumentParser) -> None:
     """Where an agent on the network is, and what opens its door."""
     add = parser.add_argument
-    add("--url", metavar="URL", help="an agent on the network, ws://… or wss://…")
+    add("--url", metavar="URL", help="an agent on the network: ws://…, wss://…, http://… or https://…")
     add("--header", action="append", default=[], metavar="K=V", help="a header of the request to it; repeatable")
     add("--token-file", metavar="F", help="the file whose content is the bearer token for it")
-    add("--insecure", action="store_true", help="send credentials in the clear to another machine, over ws://")
+    add("--insecure", action="store_true", help="send credentials in the clear to another machine, without TLS")
 
 
 def headers_of(given: Sequence[str], token_file: str | None) -> dict[str, str]:

@@ -13,41 +13,66 @@ from ..json_text import dumps
 from . import Oversize, Transport
 
 LAST_ANSWERS = 0.5
-"""Seconds that are left for what is on its way when one side has ended."""
+"""Seconds of silence after which nothing is on its way any more to a side that has ended."""
+FIRST_ANSWER = 5.0
+"""The same where the one who answers has said nothing yet: it may be starting, as in `echo MESSAGE | acp bridge`."""
 _BROKEN = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 
 
 async def relay(here: Transport, there: Transport) -> Transport:
-    """Pass texts both ways until one side ends; which one. What it still had to say has been passed on by then."""
+    """Pass texts both ways until one side ends; which one. What it still had to say has been passed on by then.
+
+    `there` is the side that answers: where it has not yet, it gets the time to.
+    """
+    asking, answering = _Way(here, there), _Way(there, here)
     ended: list[Transport] = []
     async with anyio.create_task_group() as group:
 
-        async def run(one: Transport, other: Transport) -> None:
-            ended.append(await _pass(one, other))
+        async def run(way: _Way, back: _Way) -> None:
+            ended.append(await way.run())
             if len(ended) == 1:
-                await anyio.sleep(LAST_ANSWERS)
+                await back.wait_quiet(FIRST_ANSWER if back is answering and not back.texts else LAST_ANSWERS)
             group.cancel_scope.cancel()
 
-        group.start_soon(run, here, there)
-        group.start_soon(run, there, here)
+        group.start_soon(run, asking, answering)
+        group.start_soon(run, answering, asking)
     return ended[0]
 
 
-async def _pass(one: Transport, other: Transport) -> Transport:
-    """Pass texts one way; which side ended."""
-    while True:
-        try:
-            text = await one.receive()
-        except _BROKEN:
-            return one
-        try:
-            if isinstance(text, Oversize):
-                error = {"code": -32600, "message": str(text)}
-                await one.send(dumps({"jsonrpc": "2.0", "id": None, "error": error}))
-            else:
-                await other.send(on_one_line(text))
-        except _BROKEN:
-            return other
+class _Way:
+    """One direction."""
+
+    def __init__(self, one: Transport, other: Transport) -> None:
+        self.texts = 0
+        self._one, self._other = one, other
+        self._passed = anyio.Event()
+
+    async def run(self) -> Transport:
+        """Pass texts; which side ended."""
+        while True:
+            try:
+                text = await self._one.receive()
+            except _BROKEN:
+                return self._one
+            try:
+                if isinstance(text, Oversize):
+                    error = {"code": -32600, "message": str(text)}
+                    await self._one.send(dumps({"jsonrpc": "2.0", "id": None, "error": error}))
+                else:
+                    await self._other.send(on_one_line(text))
+            except _BROKEN:
+                return self._other
+            self.texts += 1
+            self._passed.set()
+            self._passed = anyio.Event()
+
+    async def wait_quiet(self, patience: float) -> None:
+        """Wait until nothing has passed for a while, the first time for as long as `patience`."""
+        quiet = False
+        while not quiet:
+            with anyio.move_on_after(patience) as scope:
+                await self._passed.wait()
+            quiet, patience = scope.cancelled_caught, LAST_ANSWERS
 
 
 def on_one_line(text: bytes) -> bytes:

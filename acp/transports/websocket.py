@@ -20,7 +20,6 @@ import math
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 
 import anyio
 from anyio.abc import ByteStream
@@ -30,12 +29,9 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Event, Protocol, State
 
 from ..tasks import task_group
-from .lines import LONGEST_LINE, Oversize
+from .lines import Oversize
+from .remote import CONNECTION_ID, CannotConnect, Limits
 
-HEARTBEAT = 20.0
-"""Seconds of silence before a ping, and again before the peer is given up."""
-STALL = 60.0
-"""Seconds that a peer may take no byte that we have for it."""
 PIECE = 256 * 2**10
 """Bytes that are given to the network at a time."""
 READ_AHEAD = 2**20
@@ -46,15 +42,8 @@ AHEAD, LOOK = 0.1, 0.25
 """Seconds that are spent on that at a time, and between two times."""
 MOST_REPLIES = 1024
 """Pongs that may be unsent; a peer that pings more and reads none is given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one connection may cost: bytes of a message, seconds of silence and of stalling."""
-
-    message: int = LONGEST_LINE
-    heartbeat: float = HEARTBEAT
-    stall: float = STALL
+_FINAL = {1000, 1002, 1003, 1007, 1008, 1009, 1010}
+"""Close codes after which the same would happen again."""
 
 
 class WebSocketTransport:
@@ -62,6 +51,8 @@ class WebSocketTransport:
 
     `headers` are those that the peer opened it with, `texts` counts what was received.
     """
+
+    refusal: CannotConnect | None = None
 
     def __init__(self, stream: ByteStream, protocol: Protocol, limits: Limits, headers: Headers) -> None:
         self.headers = headers
@@ -135,6 +126,21 @@ class WebSocketTransport:
         """The code that the peer closed with; None where it did not, and the connection was lost."""
         close = self._protocol.close_rcvd
         return None if close is None else int(close.code)
+
+    @property
+    def connection_id(self) -> str | None:
+        """What the server calls this connection, if it says so."""
+        return next(iter(self.headers.get_all(CONNECTION_ID)), None)
+
+    @property
+    def ended_well(self) -> bool:
+        """Of a client's connection that ended: whether the server said that all is done."""
+        return self.close_code == 1000
+
+    @property
+    def is_final(self) -> bool:
+        """Of a client's connection that ended: whether another one would end alike."""
+        return self.close_code in _FINAL
 
     @property
     def was_lost(self) -> bool:

@@ -6,15 +6,11 @@ RFC 6455 section 4; the header `Acp-Connection-Id` is the ACP transport RFD's.
 
 from __future__ import annotations
 
-import base64
-import ipaddress
 import logging
-import re
 import ssl
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 
 import anyio
 from anyio.abc import ByteStream
@@ -28,35 +24,28 @@ from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI, parse_uri
 
 from ..errors import AcpError
-from .websocket import Limits, WebSocketTransport, running
+from .cookies import Cookies
+from .remote import (
+    CONNECTION_ID,
+    OPENING,
+    SUBPROTOCOL,
+    CannotConnect,
+    Limits,
+    Request,
+    check_credentials,
+    checked_headers,
+    is_loopback,
+)
+from .websocket import WebSocketTransport, running
 
-OPENING = 30.0
-"""Seconds that connecting and its handshake may take."""
 LARGEST_OPENING = 32 * 2**10
 """Bytes of a request, and of an answer to one, that is read."""
 LINGER = 1.0
 """Seconds that a refused client gets to read why."""
-SUBPROTOCOL = "acp"
-"""What a server answers to a client that offers sub-protocols, this one among them."""
-TOKEN_SUBPROTOCOL = "acp-bearer."
-"""Begins the sub-protocol by which a browser, which can set no header, says its token: base64url, no padding."""
-CONNECTION_ID = "Acp-Connection-Id"
 
 # The library would log headers, which hold tokens, wherever somebody turned debugging on.
 _SILENT = logging.Logger("acp.websocket")
 _SILENT.disabled = True
-_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
-_VALUE = re.compile(r"[\x20-\x7e\t]*")
-_OURS = {"host", "upgrade", "connection", "content-length", "transfer-encoding"}
-
-
-class CannotConnect(AcpError):
-    """No WebSocket could be opened. `status` is the server's, None where it never answered."""
-
-    def __init__(self, message: str, status: int | None = None, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.retry_after = retry_after
 
 
 class BadOpening(AcpError):
@@ -64,11 +53,6 @@ class BadOpening(AcpError):
 
 
 # The client's side -----------------------------------------------------------------------------------------
-
-
-def is_websocket(target: str) -> bool:
-    """Whether a text is the URL of a WebSocket."""
-    return target.startswith(("ws://", "wss://"))
 
 
 @asynccontextmanager
@@ -80,16 +64,18 @@ async def connect_websocket(
     insecure: bool = False,
     limits: Limits | None = None,
     seconds: float = OPENING,
+    cookies: Cookies | None = None,
 ) -> AsyncGenerator[WebSocketTransport]:
     """Connect to a `ws://` or `wss://` URL. Raises CannotConnect; ValueError for a URL or header that cannot be.
 
     Leaving the block closes the WebSocket with 1000. `tls` replaces the system's trust. An `Authorization` or `Cookie`
-    header goes over `ws://` to this machine only, unless `insecure`.
+    header goes over `ws://` to this machine only, unless `insecure`. What is in `cookies` is returned to the server,
+    and what it sets is put there.
     """
-    where, given = _target(url), _checked(headers or {})
-    if not (where.secure or insecure or is_loopback(where.host)) and {"authorization", "cookie"} & set(given):
-        raise ValueError(f"credentials would go to {where.host} in the clear: use wss://, or say that this is wanted")
-    limits = limits or Limits()
+    where, given = _target(url), checked_headers(headers or {})
+    check_credentials(given, where.host, secure=where.secure, insecure=insecure)
+    limits, cookies = limits or Limits(), cookies or Cookies()
+    given = cookies.headers(secure=where.secure or is_loopback(where.host)) | given
     try:
         with anyio.fail_after(seconds):
             stream = await _tcp(where, tls)
@@ -102,6 +88,7 @@ async def connect_websocket(
         raise CannotConnect(f"{_shown(where)} did not answer within {seconds:g} s") from None
     except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
         raise CannotConnect(f"{_shown(where)} cannot be reached: {error or 'it closed the connection'}") from error
+    cookies.take(answer.headers.get_all("Set-Cookie"))
     transport = WebSocketTransport(stream, protocol, limits, answer.headers)
     transport.take(protocol.events_received())
     async with running(transport):
@@ -167,56 +154,7 @@ def _shown(where: WebSocketURI) -> str:
     return f"{'wss' if where.secure else 'ws'}://{host}:{where.port}{where.path}"
 
 
-def _checked(headers: Mapping[str, str]) -> dict[str, str]:
-    for name, value in headers.items():
-        if not _NAME.fullmatch(name) or name.lower() in _OURS:
-            raise ValueError(f"not a header that can be set: {name!r}")
-        if not _VALUE.fullmatch(value):
-            raise ValueError(f"the header {name} has characters that no header can have")
-    return {name.lower(): value for name, value in headers.items()}
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or an address is this machine's own."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower().rstrip(".") == "localhost"
-
-
 # The server's side -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a client asks for, as it came. Header names are in lower case."""
-
-    path: str
-    headers: Sequence[tuple[str, str]]
-
-    def all(self, name: str) -> list[str]:
-        """The values of a header, in order; a name may come more than once, and whoever cares has to look."""
-        return [value for key, value in self.headers if key == name]
-
-    def offered(self) -> list[str]:
-        """The sub-protocols that the client offers."""
-        return [word.strip() for value in self.all("sec-websocket-protocol") for word in value.split(",")]
-
-    def token(self) -> str | None:
-        """The bearer token, from the one place where it is said: a header, or a sub-protocol. None for none or more."""
-        said = [v[7:].strip() for v in self.all("authorization") if v[:7].lower() == "bearer "]
-        others = len(self.all("authorization")) - len(said)
-        for word in self.offered():
-            if word.startswith(TOKEN_SUBPROTOCOL):
-                said.append(_decoded(word.removeprefix(TOKEN_SUBPROTOCOL)))
-        return said[0] if len(said) == 1 and not others else None
-
-
-def _decoded(word: str) -> str:
-    try:
-        return base64.urlsafe_b64decode(word + "=" * (-len(word) % 4)).decode()
-    except ValueError:
-        return ""
 
 
 class Opening:
@@ -254,14 +192,14 @@ class Opening:
             yield transport
 
 
-async def read_opening(stream: ByteStream, limits: Limits, seconds: float) -> Opening:
-    """Read a client's request. Raises BadOpening; the stream stays the caller's to close."""
+async def read_opening(stream: ByteStream, limits: Limits, seconds: float, *, first: bytes = b"") -> Opening:
+    """Read a client's request, of which `first` was read already. Raises BadOpening; the stream stays the caller's."""
     protocol = ServerProtocol(max_size=limits.message, logger=_SILENT, select_subprotocol=_select)
     try:
         with anyio.fail_after(seconds):
             size = 0
             while not protocol.events:
-                data = await stream.receive()
+                data, first = first or await stream.receive(), b""
                 size += len(data)
                 if size > LARGEST_OPENING:
                     await _refuse(stream, protocol, 431, "the request is too large")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from acp.transports.credentials import add_url_options, headers_of
+from acp.transports.remote_url import is_url
 
 from ..launch import own_agent
 
@@ -51,8 +52,8 @@ def _agent(given: argparse.Namespace, *arguments: str) -> str | list[str]:
     if url is not None:
         if given.agent is not None:
             raise ValueError("give --agent or --url, not both")
-        if not url.startswith(("ws://", "wss://")):
-            raise ValueError(f"--url: not a URL of ws:// or wss://: {url}")
+        if not is_url(url):
+            raise ValueError(f"--url: not a URL of ws, wss, http or https: {url}")
     target: str | None = given.agent if url is None else url
     if target is not None:
         own["--backend-option"] = given.backend_option or None

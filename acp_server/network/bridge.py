@@ -1,4 +1,4 @@
-"""`acp bridge`: stdio on one side, WebSocket on the other. Texts pass untouched.
+"""`acp bridge`: stdio on one side, WebSocket or Streamable HTTP on the other. Texts pass untouched.
 
 `acp bridge -- COMMAND` serves any agent that speaks on stdin and stdout, a fresh process for each connection: the same
 gate and the same limits as `acp serve`. The process ends with its connection, and its connection with it: with 1000
@@ -26,22 +26,22 @@ from acp.transports import Transport
 from acp.transports.child import spawn_agent
 from acp.transports.credentials import add_url_options, headers_of
 from acp.transports.relay import relay
+from acp.transports.remote import CannotConnect, ClientTransport
+from acp.transports.remote_url import connect
 from acp.transports.stdio import stdio_transport
-from acp.transports.websocket import WebSocketTransport
-from acp.transports.websocket_opening import CannotConnect, connect_websocket
 
 from ..command import add_log_options, begin_log
 from .gate import Visitor
 from .serving import add_server_options, run_server, server_of
-from .websocket_server import Talk
+from .visits import ServedTransport, Talk
 
 log = logging.getLogger(__name__)
 
 USAGE = """acp bridge [OPTION]... -- COMMAND...
        acp bridge --url URL [OPTION]..."""
 DESCRIPTION = """\
-Join stdio and WebSocket: serve a stdio agent to the network, a process for each connection; or, with --url, be a stdio
-agent in front of one on the network.
+Join stdio and the network: serve a stdio agent to the network, a process for each connection; or, with --url, be a
+stdio agent in front of one on the network.
 """
 
 
@@ -81,7 +81,7 @@ def _from_network(arguments: Sequence[str], command: Sequence[str]) -> int:
 def talk_of(command: Sequence[str]) -> Talk:
     """What a server does with a connection: join it to a process of its own."""
 
-    async def talk(transport: WebSocketTransport, visitor: Visitor, leaving: anyio.Event) -> None:
+    async def talk(transport: ServedTransport, visitor: Visitor, leaving: anyio.Event) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(_leave, leaving, group.cancel_scope)
             try:
@@ -128,7 +128,7 @@ async def _join(options: argparse.Namespace, headers: dict[str, str]) -> int:
     async with anyio.create_task_group() as group:
         group.start_soon(stop_on_signal, group.cancel_scope)
         try:
-            async with connect_websocket(options.url, headers=headers, insecure=options.insecure) as remote:
+            async with connect(options.url, headers=headers, insecure=options.insecure) as remote:
                 async with stdio_transport() as here:
                     status = await _between(here, remote)
         except (CannotConnect, ValueError) as error:
@@ -138,9 +138,9 @@ async def _join(options: argparse.Namespace, headers: dict[str, str]) -> int:
     return status
 
 
-async def _between(here: Transport, remote: WebSocketTransport) -> int:
+async def _between(here: Transport, remote: ClientTransport) -> int:
     """Pass texts between an editor and a server; the exit status."""
-    if await relay(here, remote) is here or remote.close_code == 1000:
+    if await relay(here, remote) is here or remote.ended_well:
         return 0
     print(f"acp bridge: {remote.epitaph() or 'the connection ended'}", file=sys.stderr, flush=True)
     return 1

@@ -19,12 +19,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from acp.transports.websocket_opening import Request
+from acp.transports.remote import Request
 
 PATH = "/acp"
 SHORTEST_TOKEN = 16
 """Characters of a token; one that can be guessed is none."""
 LARGEST_FILE = 2**20  # bytes
+_ONCE = (
+    "host",
+    "origin",
+    "authorization",
+    "content-type",
+    "content-encoding",
+    "acp-connection-id",
+    "acp-session-id",
+    "acp-protocol-version",
+    "last-event-id",
+)
+"""Headers that are acted on, and that could be read in two ways if they came twice."""
 _PRINCIPAL = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 
 
@@ -43,6 +55,12 @@ class Refusal:
     status: int
     text: str
 
+    def headers(self) -> dict[str, str]:
+        """What else is said to whoever may come in another time, or otherwise."""
+        if self.status == 401:
+            return {"WWW-Authenticate": 'Bearer realm="acp"'}
+        return {"Retry-After": "5"} if self.status in (429, 503) else {}
+
 
 class Gate:
     """Judges requests. `tokens` has a token for each principal; None lets in everybody who gets that far.
@@ -60,9 +78,20 @@ class Gate:
 
     def judge(self, request: Request, address: str) -> Visitor | Refusal:
         """Let in or refuse a request that came from an address."""
+        return self.refusal(request) or self.admit(request, address)
+
+    def admit(self, request: Request, address: str) -> Visitor | Refusal:
+        """Judge by the token alone."""
+        if self._digests is None:
+            return Visitor("", address)
+        principal = self._principal(request.token() or "")
+        return Refusal(401, "a bearer token is needed") if principal is None else Visitor(principal, address)
+
+    def refusal(self, request: Request) -> Refusal | None:
+        """Why a request is refused whoever sends it: where it comes from, and what it calls us."""
         if request.path.partition("?")[0] != PATH:
             return Refusal(404, f"there is nothing here; the endpoint is {PATH}")
-        for name in ("host", "origin", "authorization"):
+        for name in _ONCE:
             if len(request.all(name)) > 1:
                 return Refusal(400, f"the header {name} came more than once")
         hosts, origins = request.all("host"), request.all("origin")
@@ -72,10 +101,7 @@ class Gate:
             return Refusal(403, "this server does not go by that name (--host lets it)")
         if origins and origins[0].lower() not in self._origins:
             return Refusal(403, "pages of that origin may not connect (--origin lets them)")
-        if self._digests is None:
-            return Visitor("", address)
-        principal = self._principal(request.token() or "")
-        return Refusal(401, "a bearer token is needed") if principal is None else Visitor(principal, address)
+        return None
 
     def _principal(self, token: str) -> str | None:
         given, found = _digest(token), None

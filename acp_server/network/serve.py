@@ -1,12 +1,13 @@
-"""`acp serve`: the agent for clients on the network, over WebSocket.
+"""`acp serve`: the agent for clients on the network, over WebSocket and Streamable HTTP.
 
 By default only this machine gets in, and of it no web page. Without `--token-file` every user and every program of
 this machine does; with it, whoever has a token. Off this machine a token and TLS are asked for, unless `--insecure`.
 
-A session outlives a connection that breaks (`shelter`); one that its client closes with 1000 ends its sessions.
+A session outlives a connection that breaks (`shelter`); one that its client closes, with 1000 or DELETE, ends its
+sessions.
 
-SIGTERM and SIGINT end it: no more connections, turns that run get some seconds, then every connection is closed with
-1001 and every child process is killed. A second one does not wait.
+SIGTERM and SIGINT end it: nobody new gets in (503), turns that run get some seconds, then every connection is closed
+with 1001 and every child process is killed. A second one does not wait.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from acp.transports.websocket import WebSocketTransport
-
 from ..agent import Agent, serve
 from ..command import add_agent_options, add_log_options, agent_of, begin_log, close_agent
 from ..shelter import GRACE, Shelter
 from .gate import Visitor
+from .server import Server
 from .serving import add_server_options, positive, run_server, server_of
-from .websocket_server import WebSocketServer
+from .visits import ServedTransport
 
 DESCRIPTION = """\
-A coding agent for clients on the network, over ACP on WebSocket. The endpoint is /acp; its URL is printed on stderr.
+A coding agent for clients on the network, over ACP on WebSocket or Streamable HTTP. The endpoint is /acp; its URL is
+printed on stderr.
 
 By default only this machine gets in, and of it no web page. Without --token-file every user of this machine does. Off
 this machine a token file and TLS are asked for, unless --insecure.
@@ -62,7 +63,7 @@ class AgentTalk:
         self._agent = agent
         self._shelter: Shelter | None = None
 
-    async def __call__(self, transport: WebSocketTransport, visitor: Visitor, leaving: anyio.Event) -> None:
+    async def __call__(self, transport: ServedTransport, visitor: Visitor, leaving: anyio.Event) -> None:
         agent = self._agent.belonging_to(visitor.principal, self._shelter)
         await serve(agent, transport, leaving=leaving, was_lost=lambda: transport.was_lost)
 
@@ -79,7 +80,7 @@ class AgentTalk:
                 group.cancel_scope.cancel()
 
 
-async def _run(agent: Agent, talk: AgentTalk, server: WebSocketServer, options: argparse.Namespace) -> int:
+async def _run(agent: Agent, talk: AgentTalk, server: Server, options: argparse.Namespace) -> int:
     try:
         async with talk.sheltering(options.grace):
             return await run_server(server, options, "acp serve")

@@ -10,11 +10,11 @@ import anyio
 
 from acp.signals import stop_asked
 from acp.transports.lines import LONGEST_LINE
-from acp.transports.websocket import HEARTBEAT, STALL, Limits
-from acp.transports.websocket_opening import is_loopback
+from acp.transports.remote import HEARTBEAT, STALL, Limits, is_loopback
 
 from .gate import Gate, read_tokens
-from .websocket_server import ServerLimits, Talk, WebSocketServer
+from .server import Door, Server, ServerLimits
+from .visits import Talk
 
 DEFAULT = "127.0.0.1:8765"
 DRAIN = 10.0
@@ -26,9 +26,10 @@ ENDING = 15.0
 def add_server_options(parser: argparse.ArgumentParser) -> None:
     """Where to listen, who may come in, and what it may cost."""
     add, limits = parser.add_argument, ServerLimits()
-    add("--ws", default=DEFAULT, metavar="HOST:PORT", help="where to listen; port 0 is any (default: %(default)s)")
+    add("--ws", metavar="HOST:PORT", help=f"where to listen for WebSocket; port 0 is any (default: {DEFAULT})")
+    add("--http", metavar="HOST:PORT", help="where to listen for Streamable HTTP, and WebSocket too (the extra `http`)")
     add("--token-file", metavar="F", help="who may connect: a TOKEN, or a line NAME TOKEN for each principal")
-    add("--tls-cert", metavar="C", help="serve wss:// with this certificate chain, PEM")
+    add("--tls-cert", metavar="C", help="serve wss:// and https:// with this certificate chain, PEM")
     add("--tls-key", metavar="K", help="the key of the certificate, PEM")
     add("--origin", action="append", default=[], metavar="O", help="web pages of this origin may connect; repeatable")
     add("--host", action="append", default=[], metavar="NAME", help="a name that clients call it by; repeatable")
@@ -42,9 +43,11 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     add("--drain", type=positive, default=DRAIN, metavar="S", help="for turns, when stopped (default: %(default)g s)")
 
 
-def server_of(options: argparse.Namespace, talk: Talk) -> WebSocketServer:
+def server_of(options: argparse.Namespace, talk: Talk) -> Server:
     """The server that the options say. Raises ValueError with what is wrong with them."""
-    host, _ = address_of(options.ws)
+    hosts = [host for host, _, _ in _addresses(options)]
+    if options.http is not None:
+        http_door()
     try:
         tokens = None if options.token_file is None else read_tokens(options.token_file)
     except (OSError, ValueError) as error:
@@ -52,27 +55,45 @@ def server_of(options: argparse.Namespace, talk: Talk) -> WebSocketServer:
     if (options.tls_cert is None) != (options.tls_key is None):
         raise ValueError("--tls-cert and --tls-key belong together")
     tls = None if options.tls_cert is None else _tls(options.tls_cert, options.tls_key)
-    if not (is_loopback(host) or options.insecure):
+    others = [host for host in hosts if not is_loopback(host)]
+    for host in [] if options.insecure else others:
         if tls is None:
             raise ValueError(f"{host} is not this machine alone: give --tls-cert and --tls-key, or say --insecure")
         if tokens is None:
             raise ValueError(f"{host} is not this machine alone: give --token-file, or say --insecure")
     connection = Limits(options.max_message, options.heartbeat, options.stall)
     limits = ServerLimits(options.max_connections, options.max_per_address, options.opening, connection)
-    names = [*options.host, *([] if is_loopback(host) else [host])]
-    return WebSocketServer(talk, Gate(tokens, origins=options.origin, names=names), limits=limits, tls=tls)
+    gate = Gate(tokens, origins=options.origin, names=[*options.host, *others])
+    return Server(talk, gate, limits=limits, tls=tls)
 
 
-async def run_server(server: WebSocketServer, options: argparse.Namespace, name: str) -> int:
+def http_door() -> Door:
+    """What is spoken at `--http`. Raises ValueError where the extra is not installed."""
+    try:
+        from .http_door import HttpDoor
+    except ModuleNotFoundError as error:
+        raise ValueError(f"--http: install acp-laguna[http]: {error}") from error
+    return HttpDoor()
+
+
+def _addresses(options: argparse.Namespace) -> list[tuple[str, int, bool]]:
+    """Where to listen, and whether for HTTP. Raises ValueError."""
+    ws, http = options.ws, options.http
+    ways = [("--ws", ws or DEFAULT)] if ws or not http else []
+    return [(*address_of(way, text), way == "--http") for way, text in [*ways, *([("--http", http)] if http else [])]]
+
+
+async def run_server(server: Server, options: argparse.Namespace, name: str) -> int:
     """Serve until SIGTERM or SIGINT; a second one does not wait for turns. The exit status."""
-    host, port = address_of(options.ws)
     async with anyio.create_task_group() as group:
-        try:
-            url = await group.start(server.serve, host, port)
-        except OSError as error:
-            print(f"{name}: cannot listen on {options.ws}: {error}", file=sys.stderr, flush=True)
-            return 1
-        print(f"{name}: {url}", file=sys.stderr, flush=True)
+        for host, port, is_http in _addresses(options):
+            try:
+                url = await group.start(server.serve, host, port, http_door() if is_http else None)
+            except OSError as error:
+                print(f"{name}: cannot listen on {host}:{port}: {error}", file=sys.stderr, flush=True)
+                group.cancel_scope.cancel()
+                return 1
+            print(f"{name}: {url}", file=sys.stderr, flush=True)
         await stop_asked()
         group.start_soon(_drain, server, options.drain, group.cancel_scope)
         await stop_asked()
@@ -80,17 +101,17 @@ async def run_server(server: WebSocketServer, options: argparse.Namespace, name:
     return 0
 
 
-async def _drain(server: WebSocketServer, seconds: float, scope: anyio.CancelScope) -> None:
+async def _drain(server: Server, seconds: float, scope: anyio.CancelScope) -> None:
     await server.drain(seconds)
     scope.cancel()
 
 
-def address_of(text: str) -> tuple[str, int]:
-    """The host and the port. Raises ValueError."""
+def address_of(option: str, text: str) -> tuple[str, int]:
+    """The host and the port that an option says. Raises ValueError."""
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not colon or not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"--ws: not HOST:PORT: {text}")
+        raise ValueError(f"{option}: not HOST:PORT: {text}")
     return host, int(port)
 
 

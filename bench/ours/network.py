@@ -10,7 +10,8 @@ import anyio
 from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from acp.transports.websocket import Limits, WebSocketTransport
+from acp.transports.remote import Limits
+from acp.transports.websocket import WebSocketTransport
 from acp.transports.websocket_opening import connect_websocket, read_opening
 
 

@@ -58,6 +58,24 @@ async def test_a_reader_that_does_not_read_makes_the_other_side_wait() -> None:
         await transport.aclose()
 
 
+async def test_an_answer_that_takes_its_time_still_comes_when_whoever_asked_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("acp.transports.relay.LAST_ANSWERS", 0.0)
+    (a, here), (there, b) = memory_pair(), memory_pair()
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(relay, here, there)
+            await a.send(b"question")
+            a._send.close()  # as stdin ends and stdout is still read
+            assert await b.receive() == b"question"
+            await anyio.wait_all_tasks_blocked()
+            await b.send(b"answer")
+            assert await a.receive() == b"answer"
+    for transport in (a, here, there, b):
+        await transport.aclose()
+
+
 class TooLong(MemoryTransport):
     """A transport that once had a text it could not take."""
 

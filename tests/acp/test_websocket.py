@@ -17,8 +17,9 @@ from acp.errors import ConnectionClosed
 from acp.handlers import Handlers
 from acp.methods import Method
 from acp.transports.lines import Oversize
-from acp.transports.websocket import Limits, WebSocketTransport
-from acp.transports.websocket_opening import BadOpening, CannotConnect, connect_websocket, read_opening
+from acp.transports.remote import CannotConnect, Limits
+from acp.transports.websocket import WebSocketTransport
+from acp.transports.websocket_opening import BadOpening, connect_websocket, read_opening
 from acp.unions import Free
 
 pytestmark = pytest.mark.anyio

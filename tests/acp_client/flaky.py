@@ -14,8 +14,9 @@ BROKEN = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStrea
 class Network:
     """`cut` breaks every connection; while `down`, new ones break at once. `passed` counts bytes to the client."""
 
-    def __init__(self, there: int) -> None:
+    def __init__(self, there: int, scheme: str) -> None:
         self.port = 0
+        self._scheme = scheme
         self.down = False
         self.connections = 0
         self.passed = 0
@@ -25,7 +26,7 @@ class Network:
 
     @property
     def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/acp"
+        return f"{self._scheme}://127.0.0.1:{self.port}/acp"
 
     @property
     def waits(self) -> bool:
@@ -70,8 +71,8 @@ class Network:
 
 
 @asynccontextmanager
-async def network_to(port: int) -> AsyncGenerator[Network]:
-    network = Network(port)
+async def network_to(port: int, scheme: str = "ws") -> AsyncGenerator[Network]:
+    network = Network(port, scheme)
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     network.port = listener.extra(SocketAttribute.local_port)
     async with listener, anyio.create_task_group() as group:

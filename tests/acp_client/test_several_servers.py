@@ -18,7 +18,7 @@ from acp_client.client import Client
 from acp_server.agent import Agent
 from acp_server.network.gate import Gate
 from acp_server.network.serve import AgentTalk
-from acp_server.network.websocket_server import WebSocketServer
+from acp_server.network.server import Server as NetworkServer
 from acp_server.scripted import ScriptedBackend
 from acp_server.shelter import Shelter
 from acp_server.storage.opening import open_store
@@ -78,7 +78,7 @@ async def server(path: Path) -> AsyncGenerator[Server]:
     talk = AgentTalk(Agent(ScriptedBackend(), model_name="scripted", store=store))
     try:
         async with talk.sheltering(30.0) as shelter, anyio.create_task_group() as group:
-            url: str = await group.start(WebSocketServer(talk, Gate()).serve, "127.0.0.1", 0)
+            url: str = await group.start(NetworkServer(talk, Gate()).serve, "127.0.0.1", 0)
             yield Server(int(url.rsplit(":", 1)[1].removesuffix("/acp")), store, shelter)
             group.cancel_scope.cancel()
     finally:

@@ -32,7 +32,8 @@ def anyio_backend() -> str:
 @asynccontextmanager
 async def bridged(*command: str, options: tuple[str, ...] = ()) -> AsyncGenerator[tuple[str, Process]]:
     """A bridge in front of a command: its URL and its process."""
-    words = [sys.executable, "-m", "acp", "bridge", "--ws", "127.0.0.1:0", *options, "--", *command]
+    where = () if "--http" in options else ("--ws", "127.0.0.1:0")
+    words = [sys.executable, "-m", "acp", "bridge", *where, *options, "--", *command]
     async with announced(*words, seconds=30) as server:
         try:
             yield server.url, server.process
@@ -43,9 +44,10 @@ async def bridged(*command: str, options: tuple[str, ...] = ()) -> AsyncGenerato
                     assert await server.process.wait() == 0
 
 
-async def test_there_and_back_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--http", "127.0.0.1:0")], ids=["ws", "http"])
+async def test_there_and_back_again(tmp_path: Path, options: tuple[str, ...]) -> None:
     """Client → bridge on stdio → network → bridge → agent on stdio."""
-    async with bridged(*AGENT) as (url, _):
+    async with bridged(*AGENT, options=options) as (url, _):
         async with connect([*TO_NETWORK, url], host=Host(ask=allow_all)) as client:
             session = await client.new_session(tmp_path)
             async with session.prompt("write a.txt hello\ncount 2000") as turn:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acp.transports.websocket_opening import Request, is_loopback
+from acp.transports.remote import Request, is_loopback
 from acp_server.network.gate import Gate, Refusal, Visitor, read_tokens
 
 ALICE, BOB = "alice-token-0123456789", "bob-token-0123456789"

@@ -16,7 +16,8 @@ from announced import announced
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from acp.transports.websocket_opening import CannotConnect, connect_websocket
+from acp.transports.remote import CannotConnect
+from acp.transports.websocket_opening import connect_websocket
 from acp_server.network.serve import main
 
 pytestmark = pytest.mark.anyio

@@ -15,11 +15,11 @@ from anyio.abc import TaskGroup
 from raw_websocket import CLOSE, TEXT, Raw, frame, opened, raw, request
 from wire_client import WireClient
 
-from acp.transports.websocket import Limits
+from acp.transports.remote import Limits
 from acp_server.agent import Agent
 from acp_server.network.gate import Gate
 from acp_server.network.serve import AgentTalk
-from acp_server.network.websocket_server import ServerLimits, WebSocketServer
+from acp_server.network.server import Server, ServerLimits
 from acp_server.scripted import ScriptedBackend
 from acp_server.shelter import Shelter
 
@@ -29,7 +29,7 @@ ALICE, BOB = "alice-token-0123456789", "bob-token-0123456789"
 
 
 class Running:
-    def __init__(self, server: WebSocketServer, port: int, group: TaskGroup, shelter: Shelter) -> None:
+    def __init__(self, server: Server, port: int, group: TaskGroup, shelter: Shelter) -> None:
         self.server, self.port, self.group, self.shelter = server, port, group, shelter
 
     async def status(self, headers: dict[str, str] | None = None, *, host: str | None = None, more: str = "") -> int:
@@ -44,7 +44,7 @@ async def running(
     gate: Gate | None = None, limits: ServerLimits | None = None, grace: float = 30.0
 ) -> AsyncGenerator[Running]:
     talk = AgentTalk(Agent(ScriptedBackend()))
-    server = WebSocketServer(talk, gate or Gate(), limits=limits)
+    server = Server(talk, gate or Gate(), limits=limits)
     with anyio.fail_after(30):
         async with talk.sheltering(grace) as shelter, anyio.create_task_group() as group:
             url: str = await group.start(server.serve, "127.0.0.1", 0)
