@@ -104,10 +104,10 @@ class Sessions:
             await self.close(id)
             session = None
         if session is None and (found := self._claimed(id)) is not None:
-            session, line = found
+            # Ours from here on, whatever becomes of this request: a client that is lost once more leaves it waiting.
+            session, line = self._open[id], self._lines[id] = found
             async with session.telling:  # what it says from here on comes behind its history
                 line.connect(self._client_of(id))
-                self._open[id], self._lines[id] = session, line
                 if replay:
                     await self._tell_history(session)
             session.serve_with(self._servers(servers, session.card.cwd))
