@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -148,3 +149,9 @@ def test_the_conformance_checks_are_an_opinion_of_their_own() -> None:
 def test_torch_is_not_imported_on_the_way_to_the_first_answer() -> None:
     code = "import sys, acp_server.__main__, laguna_backend; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """Else pytest collects neither: to it a file is a module, and the folders of the tests are no packages."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
