@@ -1,7 +1,7 @@
 """The Agent Client Protocol: what is said, who may say it, and how it travels.
 
-    errors  methods  wire │ v1/schema  v2/schema │ updates  plain  v1/dialect  v2/dialect
-    states  merging  report  dispatch ─► peer                               pure: no I/O, no clock
+    errors  methods  wire │ v1/schema  v2/schema │ updates  plain  pieces  activity  v1/dialect  v2/dialect
+    states  merging  report  dispatch ─► peer                                      pure: no I/O, no clock
     ────────────────────────────────────────────────────────────────
     connection    transports/{memory, stdio, child, websocket, http_client}    anyio begins here
     ────────────────────────────────────────────────────────────────

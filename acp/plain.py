@@ -5,13 +5,14 @@ The versions' dialects use it for all but what they say most. Where they differ 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import cast
 
+from .activity import hear_session_message, hear_subagent, say_session_message, say_subagent
+from .pieces import TAG, Object, body, hear_block, hear_blocks, rest, say_block, when_given
 from .updates import (
     UNSET,
-    Block,
     Choice,
     Command,
     Commands,
@@ -22,15 +23,18 @@ from .updates import (
     ContextUsage,
     Json,
     Notice,
-    OtherBlock,
     OtherOption,
+    Plan,
+    PlanEntry,
+    PlanFile,
     PlanRemoved,
+    PlanText,
     SessionInfo,
-    TextBlock,
+    SessionMessage,
+    SessionMessageChunk,
+    Subagent,
     Update,
 )
-
-Object = dict[str, Json]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,23 @@ def say(update: Update, spelling: Spelling) -> Object | None:
             return body("session_info_update", update.extra, title=update.title, updatedAt=update.updated_at)
         case ContextUsage():
             return body("usage_update", update.extra, used=update.used, size=update.size)
+        case Plan():
+            entries = [
+                {"content": e.content, "priority": e.priority, "status": e.status, **e.extra} for e in update.entries
+            ]
+            return body("plan_update", update.extra, plan={"type": "items", "planId": update.id, "entries": entries})
+        case PlanFile(id, uri):
+            return body("plan_update", update.extra, plan={"type": "file", "planId": id, "uri": uri})
+        case PlanText(id, text):
+            return body("plan_update", update.extra, plan={"type": "markdown", "planId": id, "content": text})
         case PlanRemoved():
             return body("plan_removed", update.extra, planId=update.id)
+        case Subagent():
+            return body("subagent_update", update.extra, **say_subagent(update))
+        case SessionMessage():
+            return body("session_message", update.extra, **say_session_message(update))
+        case SessionMessageChunk(id, content):
+            return body("session_message_chunk", update.extra, messageId=id, content=say_block(content))
         case Notice():
             description = UNSET if update.description is None else update.description
             fields = {"severity": update.severity, "title": update.title, "description": description}
@@ -86,8 +105,17 @@ def hear(raw: Mapping[str, Json], spelling: Spelling) -> Update | None:
             return SessionInfo(raw.get("title", UNSET), raw.get("updatedAt", UNSET), extra=extra)
         case "usage_update":
             return ContextUsage(raw["used"], raw["size"], extra=rest(raw, "used", "size"))
+        case "plan_update":
+            return _hear_plan(raw)
         case "plan_removed":
             return PlanRemoved(raw["planId"], extra=rest(raw, "planId"))
+        case "subagent_update":
+            return hear_subagent(raw)
+        case "session_message":
+            return hear_session_message(raw)
+        case "session_message_chunk":
+            extra = rest(raw, "messageId", "content")
+            return SessionMessageChunk(raw["messageId"], hear_block(raw["content"]), extra=extra)
         case "notice":
             extra = rest(raw, "severity", "title", *(("description",) if raw.get("description") is not None else ()))
             return Notice(raw["severity"], raw["title"], raw.get("description"), extra=extra)
@@ -102,47 +130,25 @@ def hear(raw: Mapping[str, Json], spelling: Spelling) -> Update | None:
             return None
 
 
-# Pieces --------------------------------------------------------------------------------------------------------
-
-TAG: Final = "sessionUpdate"
+# Plans -----------------------------------------------------------------------------------------------------------
 
 
-def body(tag: str, extra: Mapping[str, Json], **fields: Json) -> Object:
-    """The body of a `session/update`; fields that are UNSET are left out."""
-    return {TAG: tag} | given(fields) | dict(extra)
-
-
-def given(fields: Mapping[str, Json]) -> Object:
-    """The fields that are not UNSET."""
-    return {name: value for name, value in fields.items() if value is not UNSET}
-
-
-def rest(raw: Mapping[str, Json], *spoken: str) -> Object:
-    """What an object has beside its tag and the fields named."""
-    return {name: value for name, value in raw.items() if name != TAG and name not in spoken}
-
-
-def when_given(raw: Mapping[str, Json], name: str, convert: Callable[[Any], Any]) -> Any:
-    """A field's value, converted; UNSET where it is missing and None where it is null."""
-    value = raw.get(name, UNSET)
-    return value if value is UNSET or value is None else convert(value)
-
-
-def say_block(block: Block) -> Object:
-    """A content block."""
-    if isinstance(block, TextBlock):
-        return {"type": "text", "text": block.text, **block.extra}
-    return dict(block.raw)
-
-
-def hear_block(raw: Mapping[str, Json]) -> Block:
-    if raw.get("type") == "text" and isinstance(raw.get("text"), str):
-        return TextBlock(raw["text"], extra=rest(raw, "type", "text"))
-    return OtherBlock(raw)
-
-
-def hear_blocks(items: Iterable[Mapping[str, Json]]) -> tuple[Block, ...]:
-    return tuple(hear_block(item) for item in items)
+def _hear_plan(raw: Mapping[str, Json]) -> Update | None:
+    """None for a plan of a kind we do not know, or that has more to say than we have words for."""
+    plan, extra = raw["plan"], rest(raw, "plan")
+    match plan.get("type"):
+        case "items" if plan.keys() == {"type", "planId", "entries"}:
+            entries = tuple(
+                PlanEntry(e["content"], e["priority"], e["status"], extra=rest(e, "content", "priority", "status"))
+                for e in plan["entries"]
+            )
+            return Plan(entries, plan["planId"], extra=extra)
+        case "file" if plan.keys() == {"type", "planId", "uri"}:
+            return PlanFile(plan["planId"], plan["uri"], extra=extra)
+        case "markdown" if plan.keys() == {"type", "planId", "content"}:
+            return PlanText(plan["planId"], plan["content"], extra=extra)
+        case _:
+            return None
 
 
 # Commands --------------------------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ wire models and back. Values are frozen; what the vocabulary does not know trave
 
 `extra` is what a value had on the wire beside the words below, `_meta` among it; it is sent on as it came.
 
-In the patch types (`Message`, `ToolCallUpdate`, `Terminal`, `SessionInfo`, `Compaction`) a field that is `UNSET` keeps
-what the receiver has, `None` clears it and a value replaces it.
+In the patch types (`Message`, `ToolCallUpdate`, `Terminal`, `SessionInfo`, `Compaction`, `Subagent`, `SessionMessage`)
+a field that is `UNSET` keeps what the receiver has, `None` clears it and a value replaces it.
 """
 
 from __future__ import annotations
@@ -275,8 +275,26 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanFile:
+    """A plan that is a file, by its URI (unstable); it replaces what was there under its id."""
+
+    id: str
+    uri: str
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class PlanText:
+    """A plan in Markdown (unstable); it replaces what was there under its id."""
+
+    id: str
+    text: str
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
 class PlanRemoved:
-    """A plan is gone."""
+    """A plan is gone (unstable)."""
 
     id: str
     extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
@@ -449,6 +467,60 @@ class TurnEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class StateUnknown:
+    """The agent cannot tell whether foreground work goes on (unstable). v1 says it of subagents only."""
+
+    background: Background = None
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+State = TurnStarted | ActionRequired | TurnEnded | StateUnknown
+"""What foreground work a session has."""
+
+
+# Sessions among themselves (unstable) ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Subagent:
+    """A session that this one made and owns, or a change of what is known of it: the first comes before all it says.
+
+    `state` mirrors its own; what the client may do to it is in `capabilities`.
+    """
+
+    session_id: str
+    title: str | Unset | None = UNSET
+    description: str | Unset | None = UNSET
+    capabilities: Capabilities | Unset | None = UNSET
+    state: State | Unset | None = UNSET
+    cwd: str | Unset | None = UNSET
+    directories: tuple[str, ...] | Unset | None = UNSET
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class SessionMessage:
+    """A message from one session to another, as the transcript of one of them has it; chunks go on from `content`."""
+
+    id: str
+    sender: str | Unset | None = UNSET
+    recipient: str | Unset | None = UNSET
+    sender_message: str | Unset | None = UNSET
+    recipient_message: str | Unset | None = UNSET
+    content: tuple[Block, ...] | Unset | None = UNSET
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class SessionMessageChunk:
+    """More of a message between sessions."""
+
+    id: str
+    content: Block
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
 class Other:
     """An update that this vocabulary has no word for, as it is on the wire."""
 
@@ -464,6 +536,8 @@ Update = (
     | Terminal
     | TerminalChunk
     | Plan
+    | PlanFile
+    | PlanText
     | PlanRemoved
     | ContextUsage
     | Commands
@@ -476,5 +550,9 @@ Update = (
     | TurnStarted
     | ActionRequired
     | TurnEnded
+    | StateUnknown
+    | Subagent
+    | SessionMessage
+    | SessionMessageChunk
     | Other
 )

@@ -16,12 +16,16 @@ from acp.updates import (
     MessageChunk,
     Notice,
     Plan,
+    PlanFile,
+    PlanText,
     Role,
     TextBlock,
     ToolCall,
     ToolCallUpdate,
     Update,
 )
+
+from .snapshot import AnyPlan
 
 MOST_MESSAGES = 1024
 """Messages whose length is remembered, the last ones."""
@@ -54,7 +58,13 @@ class CatchUp:
     """A replay that is read to learn what was missed. `calls` and `plans` are as the application knows them."""
 
     def __init__(
-        self, told: Told, calls: Mapping[str, ToolCall], plans: Mapping[str, Plan], prompt: str | None, *, whole: bool
+        self,
+        told: Told,
+        calls: Mapping[str, ToolCall],
+        plans: Mapping[str, AnyPlan],
+        prompt: str | None,
+        *,
+        whole: bool,
     ) -> None:
         self._told, self._calls, self._plans, self._prompt = told, calls, plans, prompt
         self._counts = whole
@@ -86,7 +96,7 @@ class CatchUp:
             case ToolCallUpdate(id):
                 known = self._calls.get(id)
                 return _difference(known, merged(known, update)) if known is not None else [merged(None, update)]
-            case Plan() if self._plans.get(update.id) == update:
+            case Plan() | PlanFile() | PlanText() if self._plans.get(update.id) == update:
                 return []
             case MessageChunk() | Notice():
                 return []  # without an id nobody can say whether it was told

@@ -30,9 +30,15 @@ from acp.updates import (
     ModeChanged,
     Notice,
     Plan,
+    PlanFile,
     PlanRemoved,
+    PlanText,
     Role,
     SessionInfo,
+    SessionMessage,
+    SessionMessageChunk,
+    StateUnknown,
+    Subagent,
     Terminal,
     TerminalChunk,
     TextBlock,
@@ -45,12 +51,28 @@ from acp.updates import (
     Work,
 )
 
-from .snapshot import Change, Kind, SaidMessage, ShownTerminal, Snapshot, Summary
+from .snapshot import (
+    AnyPlan,
+    Change,
+    Kind,
+    PassedMessage,
+    SaidMessage,
+    ShownSubagent,
+    ShownTerminal,
+    Snapshot,
+    Summary,
+)
 
 MOST_OUTPUT = 2**20
 """Bytes of a terminal's output that are kept, the last ones."""
 MOST_NOTICES = 100
 """Notices that are kept, the last ones."""
+
+
+_SHOWN = ("message", "call", "plan", "terminal", "compaction", "subagent", "session_message")
+"""The kinds of which there may be many, and that have a place in what is shown."""
+_OF_SUBAGENT = ("title", "description", "capabilities", "state", "cwd", "directories")
+_OF_MESSAGE = ("sender", "recipient", "sender_message", "recipient_message")
 
 
 class Ledger:
@@ -62,7 +84,9 @@ class Ledger:
         self._terminals: dict[str, _Output] = {}
         self._summaries: dict[str, _Said] = {}
         self._statuses: dict[str, tuple[str, str | None]] = {}
-        self._plans: dict[str, Plan] = {}
+        self._plans: dict[str, AnyPlan] = {}
+        self._subagents: dict[str, ShownSubagent] = {}
+        self._passed: dict[str, tuple[PassedMessage, _Said]] = {}
         self._order: dict[tuple[Kind, str], None] = {}
         self._stale: set[tuple[Kind, str]] = set()
         self._facts = Snapshot()
@@ -87,7 +111,7 @@ class Ledger:
         change = self._apply(update)
         if change is not None:
             self._snapshot = None
-            if change.kind in ("message", "call", "plan", "terminal", "compaction"):
+            if change.kind in _SHOWN:
                 self._order.setdefault((change.kind, change.id))
         if not isinstance(update, MessageChunk):
             self._last = None
@@ -109,6 +133,10 @@ class Ledger:
                 plans=dict(self._plans),
                 terminals={id: output.frozen(id) for id, output in self._terminals.items()},
                 compactions=summaries,
+                subagents=dict(self._subagents),
+                session_messages={
+                    id: replace(message, content=said.content()) for id, (message, said) in self._passed.items()
+                },
             )
         return self._snapshot
 
@@ -139,12 +167,18 @@ class Ledger:
                 self._fresh("terminal", id)
                 self._terminals.setdefault(id, _Output()).take(update)
                 return Change("terminal", id)
-            case Plan():
+            case Plan() | PlanFile() | PlanText():
                 self._plans[update.id] = update
                 return Change("plan", update.id)
             case PlanRemoved(id):
                 self._order.pop(("plan", id), None)
                 return None if self._plans.pop(id, None) is None else Change("session")
+            case Subagent(id):
+                known = self._subagents.get(id, ShownSubagent(id))
+                self._subagents[id] = replace(known, **_given(update, _OF_SUBAGENT))
+                return Change("subagent", id)
+            case SessionMessage(id) | SessionMessageChunk(id):
+                return self._passed_on(id, update)
             case Compaction(id, status, summary, error):
                 self._fresh("compaction", id)
                 said = self._summaries.setdefault(id, _Said("agent"))
@@ -176,10 +210,14 @@ class Ledger:
                 facts = replace(facts, commands=commands)
             case ContextUsage():
                 facts = replace(facts, usage=update)
-            case SessionInfo(title, updated_at):
-                given = {"title": title, "updated_at": updated_at}
-                facts = replace(facts, **{name: value for name, value in given.items() if value is not UNSET})
-            case TurnStarted(background) | ActionRequired(background) | TurnEnded(background=background):
+            case SessionInfo():
+                facts = replace(facts, **_given(update, ("title", "updated_at")))
+            case (
+                TurnStarted(background)
+                | ActionRequired(background)
+                | StateUnknown(background)
+                | TurnEnded(background=background)
+            ):
                 facts, change = self._moved(update, background), Change("state")
             case _:
                 facts = replace(facts, unknown=facts.unknown + 1)
@@ -193,6 +231,8 @@ class Ledger:
                 return replace(facts, state="running")
             case ActionRequired():
                 return replace(facts, state="requires_action")
+            case StateUnknown():
+                return replace(facts, state="unknown")
             case TurnEnded(stop_reason):
                 # An idle that is told again, or says no reason, ends no turn (v2 prompt lifecycle).
                 ended = facts.state != "idle" and stop_reason is not None
@@ -217,6 +257,18 @@ class Ledger:
         self._messages.setdefault(id, _Said(chunk.role)).append(chunk.content)
         return Change("message", id)
 
+    def _passed_on(self, id: str, update: SessionMessage | SessionMessageChunk) -> Change:
+        self._fresh("session_message", id)
+        message, said = self._passed.get(id) or (PassedMessage(id), _Said("agent"))
+        if isinstance(update, SessionMessageChunk):
+            said.append(update.content)
+        else:
+            message = replace(message, **_given(update, _OF_MESSAGE))
+            if update.content is not UNSET:
+                said.replace(update.content or ())
+        self._passed[id] = message, said
+        return Change("session_message", id)
+
     def _fresh(self, kind: Kind, id: str) -> None:
         """Forget what was there under an id that a replay tells again."""
         if (kind, id) in self._stale:
@@ -226,6 +278,8 @@ class Ledger:
                 "call": self._calls,
                 "terminal": self._terminals,
                 "compaction": self._summaries,
+                "subagent": self._subagents,
+                "session_message": self._passed,
             }
             stores[kind].pop(id, None)
 
@@ -285,10 +339,7 @@ class _Output:
             self._output.clear()
             self._cut = False
             self._add(update.output or "")
-        given = {
-            "command": update.command, "cwd": update.cwd, "exit": update.exit, "capabilities": update.capabilities,
-        }  # fmt: skip
-        self._shown = replace(self._shown, **{name: value for name, value in given.items() if value is not UNSET})
+        self._shown = replace(self._shown, **_given(update, ("command", "cwd", "exit", "capabilities")))
 
     def _add(self, data: object) -> None:
         try:
@@ -307,3 +358,8 @@ class _Output:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _given(update: Update, names: Iterable[str]) -> dict[str, Any]:
+    """The fields of a patch that it changes."""
+    return {name: value for name in names if (value := getattr(update, name)) is not UNSET}

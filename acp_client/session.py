@@ -41,6 +41,7 @@ from acp.updates import (
     ModeChanged,
     OtherOption,
     SessionInfo,
+    StateUnknown,
     TextBlock,
     ToolCall,
     ToolCallUpdate,
@@ -317,7 +318,7 @@ class Session:
                 self.commands = update.commands
             case SessionInfo(title):
                 self.title = self.title if title is UNSET else title
-            case TurnStarted() | ActionRequired() | TurnEnded():
+            case TurnStarted() | ActionRequired() | TurnEnded() | StateUnknown():
                 return []
             case _:
                 pass

@@ -16,13 +16,21 @@ from acp.updates import (
     Notice,
     OtherOption,
     Plan,
+    PlanFile,
+    PlanText,
     Role,
+    State,
     TextBlock,
     ToolCall,
     Work,
 )
 
-Kind = Literal["message", "call", "plan", "terminal", "compaction", "notice", "session", "state"]
+Kind = Literal[
+    "message", "call", "plan", "terminal", "compaction", "subagent", "session_message", "notice", "session", "state"
+]  # fmt: skip
+
+
+AnyPlan = Plan | PlanFile | PlanText
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +78,45 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownSubagent:
+    """A session that this one made, as it stands; in `Session.subagents` is what it says itself.
+
+    `state` None: nobody said. Without a `cwd` of its own it works where its parent does.
+    """
+
+    id: str
+    title: str | None = None
+    description: str | None = None
+    capabilities: Capabilities | None = None
+    state: State | None = None
+    cwd: str | None = None
+    directories: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PassedMessage:
+    """A message from one session to another as it stands: the sessions' ids, and the message's id in the other's."""
+
+    id: str
+    sender: str | None = None
+    recipient: str | None = None
+    sender_message: str | None = None
+    recipient_message: str | None = None
+    content: tuple[Block, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A session at one moment. `order` has the kind and the id of what is shown, as it first appeared."""
 
     order: tuple[tuple[Kind, str], ...] = ()
     messages: Mapping[str, SaidMessage] = field(default_factory=dict[str, SaidMessage])
     calls: Mapping[str, ToolCall] = field(default_factory=dict[str, ToolCall])
-    plans: Mapping[str, Plan] = field(default_factory=dict[str, Plan])
+    plans: Mapping[str, AnyPlan] = field(default_factory=dict[str, AnyPlan])
     terminals: Mapping[str, ShownTerminal] = field(default_factory=dict[str, ShownTerminal])
     compactions: Mapping[str, Summary] = field(default_factory=dict[str, Summary])
+    subagents: Mapping[str, ShownSubagent] = field(default_factory=dict[str, ShownSubagent])
+    session_messages: Mapping[str, PassedMessage] = field(default_factory=dict[str, PassedMessage])
     notices: tuple[Notice, ...] = ()
     options: tuple[ConfigOption | OtherOption, ...] = ()
     mode: str | None = None
@@ -86,7 +124,7 @@ class Snapshot:
     title: str | None = None
     updated_at: str | None = None
     usage: ContextUsage | None = None
-    state: Literal["idle", "running", "requires_action"] = "idle"
+    state: Literal["idle", "running", "requires_action", "unknown"] = "idle"
     stop_reason: str | None = None
     background: tuple[Work, ...] = ()
     turns: int = 0

@@ -16,7 +16,8 @@ from acp.connection import Connection, Handlers, Pending
 from acp.dialect import DIALECTS, Dialect
 from acp.errors import ConnectionClosed, ErrorCode, LocalProtocolError, RequestError
 from acp.methods import Method
-from acp.plain import hear_option, say_block
+from acp.pieces import say_block
+from acp.plain import hear_option
 from acp.updates import (
     Block,
     Commands,

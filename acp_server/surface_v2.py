@@ -18,7 +18,8 @@ from anyio.lowlevel import checkpoint
 from acp.connection import Connection, Handlers
 from acp.errors import RequestError
 from acp.methods import Method
-from acp.plain import hear_block, say_option
+from acp.pieces import hear_block
+from acp.plain import say_option
 from acp.states import ENDED
 from acp.updates import CANCELLABLE, ToolCall, ToolCallUpdate, TurnEnded, TurnStarted, Update
 from acp.v2 import dialect, schema

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from acp.updates import (
     UNSET,
     ActionRequired,
+    Background,
     BlockContent,
     Changes,
     Choice,
@@ -28,8 +29,15 @@ from acp.updates import (
     OtherContent,
     Plan,
     PlanEntry,
+    PlanFile,
     PlanRemoved,
+    PlanText,
     SessionInfo,
+    SessionMessage,
+    SessionMessageChunk,
+    State,
+    StateUnknown,
+    Subagent,
     Terminal,
     TerminalChunk,
     TerminalRef,
@@ -126,7 +134,11 @@ both_versions: st.SearchStrategy[Update] = st.one_of(
     st.builds(Notice, words, named, st.none() | words, extra=extra),
     st.builds(Compaction, words, words, patched(several_blocks), patched(words), extra=extra),
     st.builds(CompactionChunk, words, blocks, extra=extra),
+    st.builds(PlanFile, words, words, extra=extra),
+    st.builds(PlanText, words, words, extra=extra),
     st.builds(PlanRemoved, words, extra=extra),
+    st.builds(SessionMessage, words, *[patched(words)] * 4, patched(several_blocks), extra=extra),
+    st.builds(SessionMessageChunk, words, blocks, extra=extra),
 )
 """What both say alike."""
 
@@ -163,6 +175,28 @@ call_updates_v2 = st.builds(
     status=patched(st.sampled_from(["pending", "paused", "cancelled", "failed", "_odd"])),
     **{name: patched(values) for name, values in optional.items() if name not in ("content", "locations", "status")},
 )
+reasons = st.none() | st.sampled_from(["end_turn", "cancelled", "_tired"])
+
+
+def states(background: st.SearchStrategy[Background]) -> st.SearchStrategy[State]:
+    """What a session does. Version 1 has no word for work in the background."""
+    return st.one_of(
+        st.builds(TurnStarted, background, extra=extra),
+        st.builds(ActionRequired, background, extra=extra),
+        st.builds(StateUnknown, background, extra=extra),
+        st.builds(TurnEnded, reasons, st.just({}) | json_objects, background=background),
+    )
+
+
+def subagents(background: st.SearchStrategy[Background]) -> st.SearchStrategy[Update]:
+    """Sessions of a session."""
+    several = st.lists(words, max_size=2).map(tuple)
+    return st.builds(
+        Subagent, words, patched(words), patched(words), capabilities, patched(states(background)), patched(words),
+        patched(several), extra,
+    )  # fmt: skip
+
+
 version_2: st.SearchStrategy[Update] = both_versions | st.one_of(
     st.builds(MessageChunk, roles, blocks, words, extra=extra),
     st.builds(Message, roles, words, patched(several_blocks), extra=extra),
@@ -171,8 +205,7 @@ version_2: st.SearchStrategy[Update] = both_versions | st.one_of(
     st.builds(Terminal, words, patched(words), patched(words), patched(words), patched(exits), capabilities, extra),
     st.builds(TerminalChunk, words, words, extra=extra),
     st.builds(Plan, st.lists(entries, max_size=2).map(tuple), words, extra=extra),
-    st.builds(TurnStarted, background, extra=extra),
-    st.builds(ActionRequired, background, extra=extra),
-    st.builds(TurnEnded, st.none() | st.sampled_from(["end_turn", "cancelled", "_tired"]), background=background),
+    states(background),
+    subagents(background),
 )
 """What v2 says and hears as the same."""

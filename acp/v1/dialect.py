@@ -8,12 +8,14 @@ agent and for a piece of a tool call's content: they encode to nothing. A cancel
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from ..methods import Method
 from ..plain import Spelling, hear, say
 from ..report import Report, hear_plain_chunk, plain_chunk
 from ..updates import (
+    MAIN_PLAN,
     UNSET,
     ActionRequired,
     Block,
@@ -31,6 +33,7 @@ from ..updates import (
     Plan,
     PlanEntry,
     Role,
+    StateUnknown,
     Terminal,
     TerminalChunk,
     TerminalRef,
@@ -56,13 +59,20 @@ SPELLING: Final = Spelling(option="id", group="group", typed=False)
 _BODIES: Final[dict[str, type[Wire]]] = {
     "session_info_update": wire.SessionInfoUpdateSessionUpdate,
     "usage_update": wire.UsageUpdateSessionUpdate,
+    "plan_update": wire.PlanUpdateSessionUpdate,
     "plan_removed": wire.PlanRemovedSessionUpdate,
+    "subagent_update": wire.SubagentUpdateSessionUpdate,
+    "session_message": wire.SessionMessageSessionUpdate,
+    "session_message_chunk": wire.SessionMessageChunkSessionUpdate,
     "notice": wire.NoticeSessionUpdate,
     "compaction_update": wire.CompactionUpdateSessionUpdate,
     "compaction_summary_chunk": wire.CompactionSummaryChunkSessionUpdate,
     "available_commands_update": wire.AvailableCommandsUpdateSessionUpdate,
     "config_option_update": wire.ConfigOptionUpdateSessionUpdate,
 }
+_UNSPOKEN: Final = (
+    TurnStarted, ActionRequired, TurnEnded, StateUnknown, Terminal, TerminalChunk, ToolContentChunk,
+)  # fmt: skip
 _STATUS: Final[dict[ToolStatus, wire.ToolCallStatus]] = {
     "pending": "pending",
     "in_progress": "in_progress",
@@ -91,9 +101,12 @@ def encode(update: Update) -> Iterable[Any]:
             return (_encode_call(update),)
         case ToolCallUpdate():
             return (_encode_call_update(update),)
-        case Plan():
-            entries = [_encode_entry(entry) for entry in update.entries if entry.status != "cancelled"]
-            return (wire.PlanSessionUpdate(entries=entries, **update.extra),)
+        case Plan(entries, id):
+            plan = replace(update, entries=tuple(entry for entry in entries if entry.status != "cancelled"))
+            if id != MAIN_PLAN:
+                body = say(plan, SPELLING)
+                return (wire.PlanUpdateSessionUpdate.decode(body),)
+            return (wire.PlanSessionUpdate(entries=[_encode_entry(e) for e in plan.entries], **plan.extra),)
         case Message():
             blocks = update.content if isinstance(update.content, tuple) else ()
             return tuple(_encode_chunk(MessageChunk(update.role, b, update.message_id, update.extra)) for b in blocks)
@@ -226,7 +239,15 @@ def reports(session_id: str, update: Update) -> Iterable[ReportV1]:
         case Message(role, id, content, extra):
             blocks = content if isinstance(content, tuple) else ()
             return [ReportV1(session_id, MessageChunk(role, block, id, extra)) for block in blocks]
-        case TurnStarted() | ActionRequired() | TurnEnded() | Terminal() | TerminalChunk() | ToolContentChunk():
+        case (
+            TurnStarted()
+            | ActionRequired()
+            | TurnEnded()
+            | StateUnknown()
+            | Terminal()
+            | TerminalChunk()
+            | ToolContentChunk()
+        ):
             return ()
         case _:
             return (ReportV1(session_id, update),)

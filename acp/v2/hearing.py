@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ..plain import Object, hear_block, hear_blocks, rest, when_given
+from ..activity import hear_state
+from ..pieces import Object, hear_block, hear_blocks, rest, when_given
 from ..updates import (
     UNSET,
-    ActionRequired,
-    Background,
     BlockContent,
     Changes,
     ExitStatus,
@@ -20,20 +19,15 @@ from ..updates import (
     MessageChunk,
     Other,
     OtherContent,
-    Plan,
-    PlanEntry,
     Terminal,
     TerminalChunk,
     TerminalRef,
     ToolCallUpdate,
     ToolContent,
     ToolContentChunk,
-    TurnEnded,
-    TurnStarted,
     Update,
-    Work,
 )
-from .saying import ROLES, WORK_ID, say_content
+from .saying import ROLES, say_content
 
 
 def hear_own(raw: Mapping[str, Json]) -> Update | None:
@@ -54,10 +48,8 @@ def hear_own(raw: Mapping[str, Json]) -> Update | None:
             return _hear_terminal(raw)
         case "terminal_output_chunk":
             return TerminalChunk(raw["terminalId"], raw["data"], extra=rest(raw, "terminalId", "data"))
-        case "plan_update":
-            return _hear_plan(raw)
         case "state_update":
-            return _hear_state(raw)
+            return hear_state(raw)
         case _:
             return None
 
@@ -122,41 +114,6 @@ def _hear_terminal(raw: Mapping[str, Json]) -> Update:
     able = raw.get("capabilities", UNSET)
     extra = rest(raw, "terminalId", "command", "cwd", "output", "exitStatus", "capabilities")
     return Terminal(raw["terminalId"], raw.get("command", UNSET), raw.get("cwd", UNSET), output, exit, able, extra)
-
-
-def _hear_plan(raw: Mapping[str, Json]) -> Plan | None:
-    plan = raw["plan"]
-    if plan.get("type") != "items" or plan.keys() != {"type", "planId", "entries"}:
-        return None
-    entries = tuple(
-        PlanEntry(e["content"], e["priority"], e["status"], extra=rest(e, "content", "priority", "status"))
-        for e in plan["entries"]
-    )
-    return Plan(entries, plan["planId"], extra=rest(raw, "plan"))
-
-
-def _hear_state(raw: Mapping[str, Json]) -> Update | None:
-    spoken = ["state"]
-    background: Background = None
-    if raw.get("background") is not None:
-        background = tuple(_hear_work(item) for item in raw["background"])
-        spoken.append("background")
-    match raw["state"]:
-        case "running":
-            return TurnStarted(background, extra=rest(raw, *spoken))
-        case "requires_action":
-            return ActionRequired(background, extra=rest(raw, *spoken))
-        case "idle":
-            meta: Object = raw.get("_meta") or {}
-            spoken += ["_meta"] * bool(meta) + ["stopReason"] * (raw.get("stopReason") is not None)
-            return TurnEnded(raw.get("stopReason"), meta, background, extra=rest(raw, *spoken))
-        case _:
-            return None
-
-
-def _hear_work(raw: Mapping[str, Json]) -> Work:
-    key = WORK_ID.get(raw["type"])
-    return Work(raw["type"], raw[key] if key else "", extra=rest(raw, "type", *([key] if key else [])))
 
 
 _CALL_FIELDS: Final = (

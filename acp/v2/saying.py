@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
+from ..activity import say_state
 from ..errors import LocalProtocolError
-from ..plain import Object, body, given, say_block
+from ..pieces import TAG, Object, as_object, body, given, say_block
 from ..updates import (
     UNSET,
     ActionRequired,
-    Background,
     BlockContent,
     Changes,
     Diff,
     ExitStatus,
     FileChange,
-    Json,
     Location,
     Message,
     MessageChunk,
     OtherContent,
-    Plan,
     Role,
+    StateUnknown,
     Terminal,
     TerminalChunk,
     TerminalRef,
@@ -32,15 +30,12 @@ from ..updates import (
     ToolContentChunk,
     TurnEnded,
     TurnStarted,
-    Unset,
     Update,
 )
 from .patch import git_patch
 
 ROLES: Final[dict[str, Role]] = {"user_message": "user", "agent_message": "agent", "agent_thought": "thought"}
 """The wire's words for whose message it is."""
-WORK_ID: Final = {"terminal": "terminalId", "tool_call": "toolCallId", "subagent": "sessionId"}
-"""Where the id of work in the background stands, by its type."""
 _TAGS: Final[dict[Role, str]] = {role: tag for tag, role in ROLES.items()}
 
 
@@ -64,20 +59,8 @@ def say_own(update: Update) -> Object:
             return body("terminal_update", update.extra, terminalId=update.id, **words)
         case TerminalChunk():
             return body("terminal_output_chunk", update.extra, terminalId=update.id, data=update.data)
-        case Plan():
-            entries = [
-                {"content": e.content, "priority": e.priority, "status": e.status, **e.extra} for e in update.entries
-            ]
-            return body("plan_update", update.extra, plan={"type": "items", "planId": update.id, "entries": entries})
-        case TurnStarted():
-            return body("state_update", update.extra, state="running", background=_say_work(update.background))
-        case ActionRequired():
-            return body("state_update", update.extra, state="requires_action", background=_say_work(update.background))
-        case TurnEnded():
-            reason = UNSET if update.stop_reason is None else update.stop_reason
-            meta = {"_meta": dict(update.meta)} if update.meta else {}
-            work = _say_work(update.background)
-            return body("state_update", {**update.extra, **meta}, state="idle", stopReason=reason, background=work)
+        case TurnStarted() | ActionRequired() | TurnEnded() | StateUnknown():
+            return {TAG: "state_update", **say_state(update)}
         case _:
             raise AssertionError(f"no words for {type(update).__name__}")
 
@@ -126,10 +109,6 @@ def say_call(update: ToolCallUpdate) -> Object:
     return given(fields) | dict(update.extra)
 
 
-def as_object(value: Mapping[str, Json] | Unset | None) -> Json:
-    return dict(value) if isinstance(value, Mapping) else value
-
-
 def say_content(content: ToolContent) -> Object:
     match content:
         case BlockContent():
@@ -161,12 +140,3 @@ def _say_location(location: Location) -> Object:
 def _say_exit(exit: ExitStatus) -> Object:
     words = {"exitCode": exit.code, "signal": exit.signal}
     return {**{name: value for name, value in words.items() if value is not None}, **exit.extra}
-
-
-def _say_work(background: Background) -> Json:
-    if background is None:
-        return UNSET
-    return [
-        {"type": work.type, **({WORK_ID[work.type]: work.id} if work.type in WORK_ID else {}), **work.extra}
-        for work in background
-    ]

@@ -85,7 +85,7 @@ class Chat(App[int]):
     async def _live(self) -> None:
         """From the agent's start to its end, or ours."""
         target = self._options.target
-        host = Host(ask=self._policy(), elicit=self._elicit)
+        host = Host(ask=self._policy(), elicit=self._elicit, agent_terminals=True)
         self._status.words = "starting the agent …"
         try:
             async with connect(

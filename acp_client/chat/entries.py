@@ -13,11 +13,11 @@ from textual.containers import Vertical
 from textual.widgets import Collapsible, Markdown, Static
 from textual.widgets.markdown import MarkdownStream
 
-from acp.updates import Diff, Notice, OtherBlock, Plan, TerminalRef, TextBlock, ToolCall
+from acp.updates import Diff, Notice, OtherBlock, Plan, PlanFile, PlanText, TerminalRef, TextBlock, ToolCall
 
 from ..cli.console import diff_rows, plain_text
 from ..cli.visible import visible, visible_line
-from ..snapshot import SaidMessage, ShownTerminal, Summary
+from ..snapshot import AnyPlan, SaidMessage, ShownTerminal, Summary
 
 MOST_LINES = 400
 """Lines of one call that are shown; the rest is counted."""
@@ -100,9 +100,11 @@ class CallEntry(Collapsible):
 class PlanEntry(Static):
     """The agent's plan."""
 
-    def show(self, plan: Plan) -> None:
+    def show(self, plan: AnyPlan) -> None:
         text = Text("Plan\n", style="bold")
-        for entry in plan.entries:
+        if isinstance(plan, PlanText | PlanFile):
+            text.append(visible(plan.text) if isinstance(plan, PlanText) else visible_line(plan.uri))
+        for entry in plan.entries if isinstance(plan, Plan) else ():
             style = {"completed": "dim", "in_progress": "bold", "cancelled": "dim strike"}.get(entry.status, "")
             text.append(f"  {_PLAN.get(entry.status, '☐')} {visible_line(entry.content)}\n", style=style)
         text.rstrip()

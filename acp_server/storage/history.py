@@ -23,7 +23,9 @@ from acp.updates import (
     MessageChunk,
     Other,
     Plan,
+    PlanFile,
     PlanRemoved,
+    PlanText,
     Terminal,
     TextBlock,
     ToolCall,
@@ -41,7 +43,10 @@ log = logging.getLogger(__name__)
 LOST = "[lost: the agent ended before this call did]"
 CUT_SHORT = "This turn was cut short: the process that ran it ended in the middle of it. What was under way has failed."
 MARK = "[cut short: the agent ended in the middle of this]"
-_KEPT = (Message, MessageChunk, ToolCall, ToolCallUpdate, Terminal, Plan, PlanRemoved, ContextUsage, Other)
+_KEPT = (
+    Message, MessageChunk, ToolCall, ToolCallUpdate, Terminal, Plan, PlanFile, PlanText, PlanRemoved, ContextUsage,
+    Other,
+)  # fmt: skip
 _OVER = ("completed", "failed", "cancelled")
 
 
@@ -110,7 +115,7 @@ def updates_of(entries: Sequence[Entry], *, running: bool = False) -> list[Updat
                 found["call", id] = merged(call if isinstance(call, ToolCall) else None, update)
             case Terminal(id):
                 found["terminal", id] = update
-            case Plan():
+            case Plan() | PlanFile() | PlanText():
                 found["plan", update.id] = update
             case ContextUsage():
                 found.pop(("usage", ""), None)  # where the last one was

@@ -18,6 +18,7 @@ from update_values import (
     extra,
     json_values,
     roles,
+    subagents,
     words,
 )
 
@@ -53,6 +54,8 @@ updates: st.SearchStrategy[Update] = st.one_of(
     st.builds(Plan, st.lists(entries, max_size=2).map(tuple), extra=extra),
     st.builds(ModeChanged, words, extra=extra),
     st.builds(Other, dreams),
+    st.builds(Plan, st.lists(entries, max_size=2).map(tuple), words, extra=extra),
+    subagents(st.none()),
     both_versions,
 )
 

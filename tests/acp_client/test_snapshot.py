@@ -22,8 +22,14 @@ from acp.updates import (
     Other,
     OtherBlock,
     Plan,
+    PlanFile,
     PlanRemoved,
+    PlanText,
     SessionInfo,
+    SessionMessage,
+    SessionMessageChunk,
+    StateUnknown,
+    Subagent,
     Terminal,
     TerminalChunk,
     TextBlock,
@@ -36,7 +42,7 @@ from acp.updates import (
     Work,
 )
 from acp_client.ledger import MOST_NOTICES, MOST_OUTPUT, Ledger
-from acp_client.snapshot import Change, Snapshot, Summary
+from acp_client.snapshot import Change, PassedMessage, ShownSubagent, Snapshot, Summary
 
 
 def after(*updates: Update) -> Snapshot:
@@ -164,8 +170,9 @@ histories = st.lists(version_2 | calls, max_size=12)
 def test_any_updates_make_a_snapshot(updates: list[Update]) -> None:
     said = after(*updates)
     shown = {"message": said.messages, "call": said.calls, "plan": said.plans, "terminal": said.terminals}
+    shown |= {"compaction": said.compactions, "subagent": said.subagents, "session_message": said.session_messages}
     for kind, id in said.order:
-        assert id in (said.compactions if kind == "compaction" else shown[kind])
+        assert id in shown[kind]
 
 
 @settings(max_examples=100, deadline=None)
@@ -186,3 +193,43 @@ def test_a_replay_gives_the_same_messages_and_calls_once(updates: list[Update]) 
     assert [m.text for m in twice.messages.values() if " " in m.id] == [
         m.text for m in once.messages.values() if " " in m.id
     ]
+
+
+def test_a_plan_may_be_a_file_or_a_text_and_each_replaces_what_was_there() -> None:
+    shown = after(Plan((), "p"), PlanFile("p", "file:///w/plan.md"), PlanText("q", "# Plan"))
+    assert shown.plans == {"p": PlanFile("p", "file:///w/plan.md"), "q": PlanText("q", "# Plan")}
+    assert after(PlanText("q", "x"), PlanRemoved("q")).plans == {}
+
+
+def test_a_subagent_is_patched_field_by_field() -> None:
+    shown = after(
+        Subagent("c1", "Count", "counts to three", {"cancel": {}}, TurnStarted(), "/w/sub", ("/x",)),
+        Subagent("c1", title=None, state=TurnEnded("end_turn")),
+        Subagent("c1", state=None),
+    )
+    assert shown.subagents == {
+        "c1": ShownSubagent("c1", None, "counts to three", {"cancel": {}}, None, "/w/sub", ("/x",))
+    }
+    assert shown.order == (("subagent", "c1"),)
+
+
+def test_a_message_between_sessions_is_whole_whatever_of_it_comes_first() -> None:
+    shown = after(
+        SessionMessageChunk("m1", TextBlock("Count ")),
+        SessionMessage("m1", "s1", "c1", recipient_message="m9"),
+        SessionMessageChunk("m1", TextBlock("to three.")),
+        SessionMessage("m1", sender_message="m1"),
+    )
+    [message] = shown.session_messages.values()
+    assert message == PassedMessage("m1", "s1", "c1", "m1", "m9", (TextBlock("Count to three."),))
+    assert (
+        after(SessionMessage("m1", content=(TextBlock("a"),)), SessionMessage("m1", content=None))
+        .session_messages["m1"]
+        .content
+        == ()
+    )
+
+
+def test_a_state_that_nobody_knows_is_not_idle_and_ends_no_turn() -> None:
+    shown = after(TurnStarted(), StateUnknown(), TurnStarted(), TurnEnded("end_turn"))
+    assert (after(TurnStarted(), StateUnknown()).state, shown.state, shown.turns) == ("unknown", "idle", 1)
