@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
+import anyio
 import httpx2
 
 from ..errors import AcpError
@@ -126,10 +127,11 @@ class HttpWire:
 async def _beginning(answer: httpx2.Response, most: int) -> bytes:
     """The body, or as much of it as is not too much."""
     body = bytearray()
-    async for data in answer.aiter_raw():
-        body += data
-        if len(body) > most:
-            break
+    with anyio.CancelScope() as enough:  # a generator that is left by `break` is not closed in time
+        async for data in answer.aiter_raw():
+            body += data
+            if len(body) > most:
+                enough.cancel()
     return bytes(body[: most + 1])
 
 

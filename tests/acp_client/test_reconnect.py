@@ -105,6 +105,24 @@ async def test_a_turn_goes_on_where_the_network_broke_with_nothing_lost_and_noth
             assert await turn.text() == "again"
 
 
+async def test_streams_of_http_go_on_where_they_broke_and_the_application_hears_nothing_of_it(tmp_path: Path) -> None:
+    async with world("http") as here:
+        session = await here.client.new_session(tmp_path)
+        words: list[str] = []
+        async with session.prompt("count 4000\nwrite a.txt hello\ncount 3000") as turn:
+            updates = 0
+            async for update in turn:
+                words.append(said([update]))
+                updates += 1
+                if updates % 10 == 5:
+                    await here.network.cut()
+        assert turn.stop_reason == "end_turn"
+        assert "".join(words).split()[:7000] == [*map(str, range(1, 4001)), *map(str, range(1, 3001))]
+        assert [state.state for state in here.states] == ["connected"]
+        assert here.network.connections >= 5
+        assert len(here.prompts()) == 1
+
+
 @pytest.mark.parametrize("seed", range(2))
 async def test_random_cuts_lose_nothing_and_repeat_nothing(tmp_path: Path, scheme: str, seed: int) -> None:
     draw = random.Random(seed)

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import httpx2
 import pytest
 from announced import announced
 from anyio.abc import Process
@@ -18,11 +19,13 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from acp.transports.remote import CannotConnect
 from acp.transports.websocket_opening import connect_websocket
+from acp_client import connect
 from acp_server.network.serve import main
 
 pytestmark = pytest.mark.anyio
 
 TOKEN = "a-token-that-nobody-sees-0123456789"
+INITIALIZE = b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":1}}'
 SCRIPTED = ("--backend", "scripted", "--sessions", "none")
 
 
@@ -49,7 +52,8 @@ class Server:
 
 @asynccontextmanager
 async def served(*arguments: str) -> AsyncGenerator[Server]:
-    command = [sys.executable, "-m", "acp", "serve", "--ws", "127.0.0.1:0", *SCRIPTED, *arguments]
+    where = () if "--http" in arguments else ("--ws", "127.0.0.1:0")
+    command = [sys.executable, "-m", "acp", "serve", *where, *SCRIPTED, *arguments]
     async with announced(*command, seconds=30) as server:
         yield Server(server.process, server.lines, server.url)
 
@@ -60,7 +64,7 @@ async def test_it_says_where_it_is_and_ends_when_it_is_told_to(tmp_path: Path) -
     async with served("--token-file", str(tokens), "--verbose") as server:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         async with connect_websocket(server.url, headers=headers) as transport:
-            await transport.send(b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":1}}')
+            await transport.send(INITIALIZE)
             text = await transport.receive()
             assert isinstance(text, bytes)
             assert b"protocolVersion" in text
@@ -75,13 +79,19 @@ async def test_it_says_where_it_is_and_ends_when_it_is_told_to(tmp_path: Path) -
         assert "Traceback" not in log
 
 
-async def test_it_speaks_tls(tmp_path: Path) -> None:
+async def certified(tmp_path: Path) -> tuple[Path, Path]:
+    """A key, and a certificate for this machine."""
     if shutil.which("openssl") is None:
         pytest.skip("there is no openssl to make a certificate with")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     make += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
     await anyio.run_process([*make, "-keyout", str(key), "-out", str(certificate)])
+    return key, certificate
+
+
+async def test_it_speaks_tls(tmp_path: Path) -> None:
+    key, certificate = await certified(tmp_path)
     trusting = ssl.create_default_context(cafile=str(certificate))
     async with served("--tls-cert", str(certificate), "--tls-key", str(key)) as server:
         assert server.url.startswith("wss://")
@@ -99,11 +109,31 @@ async def test_it_speaks_tls(tmp_path: Path) -> None:
         assert (await server.stop())[0] == 0
 
 
+async def test_it_speaks_http_2_over_tls_and_websocket_at_the_same_address(tmp_path: Path) -> None:
+    key, certificate = await certified(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    async with served("--http", "127.0.0.1:0", "--tls-cert", str(certificate), "--tls-key", str(key)) as server:
+        assert server.url.startswith("https://")
+        async with httpx2.AsyncClient(http2=True, verify=trusting) as client:
+            answer = await client.post(server.url, content=INITIALIZE, headers={"Content-Type": "application/json"})
+            assert (answer.status_code, answer.http_version) == (200, "HTTP/2")
+        async with connect(server.url, tls=trusting) as agent:
+            session = await agent.new_session(tmp_path)
+            async with session.prompt("say hello") as turn:
+                assert await turn.text() == "hello"
+        async with connect_websocket(server.url.replace("https:", "wss:"), tls=trusting) as transport:
+            await transport.send(INITIALIZE)
+            assert b"protocolVersion" in await transport.receive()  # pyright: ignore[reportOperatorIssue]
+        assert (await server.stop())[0] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
         (["--ws", "8765"], "not HOST:PORT"),
         (["--ws", "127.0.0.1:99999"], "not HOST:PORT"),
+        (["--http", "x"], "--http: not HOST:PORT"),
+        (["--http", "0.0.0.0:0"], "not this machine alone: give --tls-cert"),
         (["--ws", "0.0.0.0:0"], "not this machine alone: give --tls-cert"),
         (["--ws", "[::]:0"], "not this machine alone"),
         (["--tls-cert", "x"], "belong together"),
