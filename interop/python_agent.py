@@ -3,6 +3,8 @@
 """The official Python SDK's agent of version 1. A prompt is a list of words, as in typescript_agent.mjs."""
 
 import asyncio
+import socket
+import sys
 from typing import Any
 
 from acp.schema import AgentCapabilities, PermissionOption, ToolCallUpdate
@@ -64,5 +66,23 @@ class Interop(acp.Agent):
         await self.client.session_update(session_id, acp.update_agent_message_text(text))
 
 
+def of_connection(connection: Any) -> Interop:
+    agent = Interop()
+    agent.client = connection
+    return agent
+
+
+def serve() -> None:
+    """Over HTTP and WebSocket, at a URL that is printed."""
+    import uvicorn
+    from acp.http.asgi import create_asgi_app
+
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    listening.listen()
+    print(f"http://127.0.0.1:{listening.getsockname()[1]}/acp", flush=True)
+    uvicorn.Server(uvicorn.Config(create_asgi_app(of_connection), log_level="error")).run(sockets=[listening])
+
+
 if __name__ == "__main__":
-    asyncio.run(acp.run_agent(Interop()))
+    serve() if "--network" in sys.argv else asyncio.run(acp.run_agent(Interop()))

@@ -1,7 +1,7 @@
 // The official TypeScript SDK's agent of the draft version 2. A prompt is a list of words: `ask` asks for permission,
 // `wait` waits to be cancelled, anything else is said back.
-import { Readable, Writable } from "node:stream";
 import * as acp from "@agentclientprotocol/sdk/experimental/v2";
+import { serve } from "./reach.mjs";
 
 const { methods } = acp;
 const cancelled = new Map();
@@ -41,31 +41,33 @@ async function turn(sessionId, words, messageId, client) {
   return end("end_turn");
 }
 
-acp
-  .agent({ name: "interop" })
-  .onRequest(methods.agent.initialize, () => ({
-    protocolVersion: acp.PROTOCOL_VERSION,
-    info: { name: "typescript", version: "2" },
-    capabilities: { session: {} },
-  }))
-  .onRequest(methods.agent.session.new, () => ({ sessionId: "s1" }))
-  .onRequest(methods.agent.session.list, () => ({ sessions: [{ sessionId: "s0", cwd: "/w" }] }))
-  .onRequest(methods.agent.session.close, () => ({}))
-  .onRequest(methods.agent.session.resume, async ({ params, client }) => {
-    const { sessionId, replayFrom } = params;
-    const update = (value) => client.notify(methods.client.session.update, { sessionId, update: value });
-    if (replayFrom) {
-      const content = (text) => [{ type: "text", text }];
-      await update({ sessionUpdate: "user_message", messageId: "m0", content: content("before") });
-      await update({ sessionUpdate: "agent_message", messageId: "m1", content: content("indeed") });
-    }
-    await update({ sessionUpdate: "state_update", state: "idle" });
-    return {};
-  })
-  .onNotification(methods.agent.session.cancel, ({ params }) => cancelled.get(params.sessionId)?.())
-  .onRequest(methods.agent.session.prompt, ({ params, client }) => {
-    const messageId = `m${(turns += 1)}`;
-    setImmediate(() => turn(params.sessionId, params.prompt[0].text.split(" "), messageId, client));
-    return { messageId };
-  })
-  .connect(acp.ndJsonStream(Writable.toWeb(process.stdout), Readable.toWeb(process.stdin)));
+const app = () =>
+  acp
+    .agent({ name: "interop" })
+    .onRequest(methods.agent.initialize, () => ({
+      protocolVersion: acp.PROTOCOL_VERSION,
+      info: { name: "typescript", version: "2" },
+      capabilities: { session: {} },
+    }))
+    .onRequest(methods.agent.session.new, () => ({ sessionId: "s1" }))
+    .onRequest(methods.agent.session.list, () => ({ sessions: [{ sessionId: "s0", cwd: "/w" }] }))
+    .onRequest(methods.agent.session.close, () => ({}))
+    .onRequest(methods.agent.session.resume, async ({ params, client }) => {
+      const { sessionId, replayFrom } = params;
+      const update = (value) => client.notify(methods.client.session.update, { sessionId, update: value });
+      if (replayFrom) {
+        const content = (text) => [{ type: "text", text }];
+        await update({ sessionUpdate: "user_message", messageId: "m0", content: content("before") });
+        await update({ sessionUpdate: "agent_message", messageId: "m1", content: content("indeed") });
+      }
+      await update({ sessionUpdate: "state_update", state: "idle" });
+      return {};
+    })
+    .onNotification(methods.agent.session.cancel, ({ params }) => cancelled.get(params.sessionId)?.())
+    .onRequest(methods.agent.session.prompt, ({ params, client }) => {
+      const messageId = `m${(turns += 1)}`;
+      setImmediate(() => turn(params.sessionId, params.prompt[0].text.split(" "), messageId, client));
+      return { messageId };
+    });
+
+serve(app);

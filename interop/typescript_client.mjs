@@ -1,12 +1,10 @@
-// The official TypeScript SDK's client against an agent: `node typescript_client.mjs CWD COMMAND [ARG ...]`.
+// The official TypeScript SDK's client against an agent: `node typescript_client.mjs CWD COMMAND [ARG ...]`, or CWD URL.
 // Prints one JSON object: what each step answered and which updates came.
-import { spawn } from "node:child_process";
-import { Readable, Writable } from "node:stream";
 import * as acp from "@agentclientprotocol/sdk";
+import { reach } from "./reach.mjs";
 
-const [cwd, command, ...args] = process.argv.slice(2);
-const child = spawn(command, args, { cwd, stdio: ["pipe", "pipe", "inherit"] });
-const stream = acp.ndJsonStream(Writable.toWeb(child.stdin), Readable.toWeb(child.stdout));
+const [cwd, ...target] = process.argv.slice(2);
+const { stream, end } = reach(cwd, target);
 
 const updates = [];
 const permissions = [];
@@ -42,8 +40,18 @@ const seen = await app.connectWith(stream, async (agent) => {
   await first;
   await agent.notify(methods.agent.session.cancel, { sessionId });
   const cancelled = await hanging;
-  return { version: hello.protocolVersion, edit: edit.stopReason, cancel: cancelled.stopReason };
+  const before = updates.length;
+  await agent.request(methods.agent.session.load, { sessionId, cwd, mcpServers: [] });
+  const replayed = updates.slice(before);
+  const again = await agent.request(methods.agent.session.prompt, { sessionId, prompt: text("say again") });
+  return {
+    version: hello.protocolVersion,
+    edit: edit.stopReason,
+    cancel: cancelled.stopReason,
+    replayed,
+    again: again.stopReason,
+  };
 });
-child.stdin.end();
+end();
 console.log(JSON.stringify({ ...seen, updates, permissions }));
 process.exit(0);

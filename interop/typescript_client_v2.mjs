@@ -1,12 +1,10 @@
-// The official TypeScript SDK's client of the draft version 2: `node typescript_client_v2.mjs CWD COMMAND [ARG ...]`.
+// The official TypeScript SDK's client of the draft version 2: `node typescript_client_v2.mjs CWD COMMAND [ARG ...]`, or CWD URL.
 // Prints one JSON object: what each step answered and which updates came.
-import { spawn } from "node:child_process";
-import { Readable, Writable } from "node:stream";
 import * as acp from "@agentclientprotocol/sdk/experimental/v2";
+import { reach } from "./reach.mjs";
 
-const [cwd, command, ...args] = process.argv.slice(2);
-const child = spawn(command, args, { cwd, stdio: ["pipe", "pipe", "inherit"] });
-const stream = acp.ndJsonStream(Writable.toWeb(child.stdin), Readable.toWeb(child.stdout));
+const [cwd, ...target] = process.argv.slice(2);
+const { stream, end } = reach(cwd, target);
 const { methods } = acp;
 
 const updates = [];
@@ -75,6 +73,6 @@ const seen = await app.connectWith(stream, async (agent) => {
     replayed,
   };
 });
-child.stdin.end();
+end();
 console.log(JSON.stringify({ ...seen, updates: updates.map((update) => update.sessionUpdate), permissions }));
 process.exit(0);

@@ -66,6 +66,8 @@ class _Stream:
         self.is_numbered = False
         self.is_over = False
         """Whether nothing more is to come: the session was closed."""
+        self.watch = anyio.CancelScope()
+        """What is read of it now."""
         self.refused: Reply | None = None
         self.settled = anyio.Event()
         """Set once the stream is open, or will not be."""
@@ -273,13 +275,13 @@ class HttpTransport:
 
     async def _read(self, stream: _Stream) -> bool:
         """Read a stream until it breaks; whether anything came. Raises NotReached."""
-        with anyio.CancelScope() as watch:
+        with anyio.CancelScope() as stream.watch:
             async with self._wire.listen({**self._ids(), **stream.headers()}) as (reply, pieces):
                 if reply.status != 200:
                     self._judge(stream, reply)
                     return False
                 stream.settled.set()
-                return await self._take(stream, pieces, watch)
+                return await self._take(stream, pieces)
         raise NotReached(f"{self._wire.shown} was not heard any more", is_unsent=False)
 
     def _judge(self, stream: _Stream, reply: Reply) -> None:
@@ -291,16 +293,16 @@ class HttpTransport:
         else:
             self._lose(f"{self._wire.shown} refused a stream of events: {reply.says()}")
 
-    async def _take(self, stream: _Stream, pieces: AsyncIterator[bytes], watch: anyio.CancelScope) -> bool:
+    async def _take(self, stream: _Stream, pieces: AsyncIterator[bytes]) -> bool:
         buffer, heartbeat, came = EventBuffer(self._limits.message), math.inf, False
         async for piece in pieces:
             came = True
-            watch.deadline = math.inf  # while we wait for whoever receives, nobody is silent
+            stream.watch.deadline = math.inf  # while we wait for whoever receives, nobody is silent
             # A generator that is left while it is not asked is not closed in time; `_end` ends the wait in here.
             with anyio.CancelScope(shield=True):
                 for found in buffer.feed(piece):
                     heartbeat = await self._act(stream, found, heartbeat)
-            watch.deadline = anyio.current_time() + SILENCE * heartbeat
+            stream.watch.deadline = anyio.current_time() + SILENCE * heartbeat
         return came
 
     async def _act(self, stream: _Stream, found: Event | Comment | Oversize, heartbeat: float) -> float:
@@ -346,6 +348,7 @@ class HttpTransport:
         """Nothing more is to come of a session."""
         if session is not None and (stream := self._streams.pop(session, None)) is not None:
             stream.is_over = True
+            stream.watch.cancel()
 
     async def _put(self, text: bytes | Oversize) -> None:
         """Have a text received, when there is room for it."""

@@ -53,6 +53,8 @@ class HttpConnection:
         self._limits = limits
         self._inbox, self._inbox_bytes = deque[bytes](), 0
         self._outboxes: dict[str | None, Outbox] = {None: Outbox()}
+        self._closed: set[str] = set()
+        """Sessions that were closed, whose outbox goes with its reader."""
         self._questions: dict[RequestId, Message] = {}
         self._asked: dict[RequestId, str | None] = {}
         self._beginning: bytes | None = None
@@ -182,8 +184,9 @@ class HttpConnection:
         outbox = self._outboxes[stream]
         outbox.put(text)
         asked = self._questions.pop(message.id, None) if message.is_answer else None
-        if asked is not None and asked.method in ENDING and asked.session == stream and not message.failed:
-            outbox.finish()
+        if asked is not None and asked.method in ENDING and asked.session is not None and not message.failed:
+            # Its stream stays while it is read: a client may open the session again on it, and miss the end of it.
+            self._closed.add(asked.session)
         if outbox.is_overflowing:
             self._end("the client does not read what is said to it", lost=True)
 
@@ -216,19 +219,21 @@ class HttpConnection:
     def detach(self, reader: Reader) -> None:
         reader.leave()
         self._read_at = anyio.current_time()
-        for session in [s for s, outbox in self._outboxes.items() if s is not None and outbox.is_done]:
-            del self._outboxes[session]
+        for session in list(self._closed):
+            if (outbox := self._outboxes.get(session)) is None or (outbox.reader is None and outbox.is_empty):
+                self._closed.discard(session)
+                self._outboxes.pop(session, None)
         self._change()
 
     def _outbox(self, session: str | None) -> Outbox | None:
         """The outbox of a session, made if need be; None where there are too many."""
-        found = self._outboxes.get(session)
-        if found is not None and not (found.is_finished and not self._ended):
-            return found
-        if found is None and len(self._outboxes) > MOST_SESSIONS:
-            return None
-        self._outboxes[session] = found = Outbox()
-        return found
+        if session is not None:
+            self._closed.discard(session)
+        if session not in self._outboxes:
+            if len(self._outboxes) > MOST_SESSIONS:
+                return None
+            self._outboxes[session] = Outbox()
+        return self._outboxes[session]
 
     def check(self, now: float) -> None:
         """Give up a client that is not there any more, or does not read."""

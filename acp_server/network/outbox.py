@@ -71,13 +71,8 @@ class Outbox:
         self._change()
 
     @property
-    def is_finished(self) -> bool:
-        return self._finished
-
-    @property
-    def is_done(self) -> bool:
-        """Whether everything was said and handed out."""
-        return self._finished and not self._waiting
+    def is_empty(self) -> bool:
+        return not self._waiting
 
     # The reader ------------------------------------------------------------------------------------
 

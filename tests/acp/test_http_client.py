@@ -321,6 +321,33 @@ async def test_a_server_that_says_farewell_is_understood(code: int, well: bool) 
         assert transport.was_lost is (code != 1000)
 
 
+async def test_a_session_that_was_closed_is_listened_to_no_more() -> None:
+    asked, left = anyio.Event(), anyio.Event()
+
+    async def produce(send: Send) -> None:
+        await send(b": hello\n\n")
+        await asked.wait()
+        await send(b'id: 1\ndata: {"jsonrpc":"2.0","id":2,"result":{}}\n\n')
+        try:
+            await anyio.sleep_forever()
+        finally:
+            left.set()
+
+    async def answer(exchange: Exchange, body: bytes) -> None:
+        if exchange.request.method == "GET" and exchange.request.all("acp-session-id"):
+            await exchange.stream(EVENTS, produce)
+        else:
+            await usual(exchange, body)
+            if method_of(body) == "session/close":
+                asked.set()
+
+    async with serving(answer) as double, connected(double) as transport:
+        await transport.send(ask(2, "session/close", "s1"))
+        assert b'"id":2' in await transport.receive()  # pyright: ignore[reportOperatorIssue]
+        await left.wait()
+        await transport.send(ask(3, "session/list"))
+
+
 async def test_a_text_that_is_too_long_is_reported_and_the_next_one_read() -> None:
     pieces = b"data: " + b"x" * 5000 + b"\n\ndata: {}\n\n"
     async with serving(streaming(pieces)) as double, connected(double, limits=Limits(message=1000)) as transport:

@@ -13,10 +13,13 @@ import pytest
 from anyio.abc import TaskGroup
 from raw_http import EVENTS, INITIALIZE, Web, web, wired
 
+from acp.transports.messages import message_of
 from acp.transports.remote import Limits
 from acp_server.agent import Agent
-from acp_server.network.gate import Gate
+from acp_server.network.gate import Gate, Visitor
+from acp_server.network.http_connection import MOST_SESSIONS, HttpConnection
 from acp_server.network.http_door import HttpDoor
+from acp_server.network.outbox import Reader
 from acp_server.network.serve import AgentTalk
 from acp_server.network.server import Server, ServerLimits
 from acp_server.scripted import ScriptedBackend
@@ -275,18 +278,33 @@ async def test_a_connection_that_is_deleted_ends_its_sessions_and_its_streams(tm
         assert len(served.shelter) == 0
 
 
-async def test_the_stream_of_a_session_that_was_closed_ends(tmp_path: Path) -> None:
+async def test_the_stream_of_a_session_that_was_closed_stays_for_a_client_that_opens_it_again(tmp_path: Path) -> None:
+    """The official TypeScript SDK takes the end of a stream for the end of whatever it has asked in that session."""
     async with running() as served, web(served.url) as client:
         ids = await client.connect()
         session = await new_session(client, ids, tmp_path)
         here = {**ids, "Acp-Session-Id": session}
+        resume = {"sessionId": session, "cwd": str(tmp_path), "mcpServers": []}
         async with client.listen(here) as stream:
-            await client.ask("POST", here, request(3, "session/close", sessionId=session))
-            assert [json.loads(text)["id"] for text in await stream.rest()] == [3]
-        async with client.listen(here) as stream:
-            resume = request(4, "session/resume", sessionId=session, cwd=str(tmp_path), mcpServers=[])
-            await client.ask("POST", here, resume)
-            assert json.loads(await stream.next())["id"] == 4
+            for id in (3, 5):
+                await client.ask("POST", here, request(id, "session/close", sessionId=session))
+                assert json.loads(await stream.next())["id"] == id
+                await client.ask("POST", here, request(id + 1, "session/resume", **resume))
+                assert json.loads(await stream.next())["id"] == id + 1
+
+
+async def test_what_is_held_of_a_session_goes_with_its_stream_once_it_was_closed(tmp_path: Path) -> None:
+    talk = HttpConnection(Visitor("", "here"), Limits())
+    for n in range(3 * MOST_SESSIONS):
+        session = f"s{n}"
+        reader = talk.attach(session, 0)
+        assert isinstance(reader, Reader)
+        close = request(n, "session/close", sessionId=session)
+        assert await talk.post(json.dumps(close).encode(), message_of(close), session) is None
+        await talk.receive()
+        await talk.send(json.dumps({"jsonrpc": "2.0", "id": n, "result": {}}).encode())
+        await reader.take(1000)
+        talk.detach(reader)
 
 
 async def test_draining_lets_turns_end_and_lets_nobody_in(tmp_path: Path) -> None:

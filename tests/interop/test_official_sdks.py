@@ -8,40 +8,17 @@ makes both.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from peers import INTEROP, Peer, python_peer, take_turns, typescript_peer
 from wire_check import violations
 
-from acp.updates import MessageChunk, TextBlock, ToolCall, ToolCallUpdate
-from acp_client import Host, LocalFiles, allow_all, connect
-
-ROOT = Path(__file__).resolve().parents[2]
-INTEROP = ROOT / "interop"
-Peer = Callable[[str], list[str]]
-
-
-def python_peer(script: str) -> list[str]:
-    python = os.environ.get("ACP_PEER_PYTHON")
-    if not python:
-        pytest.skip("ACP_PEER_PYTHON is not set: run .ci/run to test against the official Python SDK")
-    return [python, str(INTEROP / f"{script}.py")]
-
-
-def typescript_peer(script: str) -> list[str]:
-    folder = os.environ.get("ACP_PEER_NODE")
-    if not folder:
-        pytest.skip("ACP_PEER_NODE is not set: run .ci/run to test against the official TypeScript SDK")
-    copy = Path(folder) / f"{script}.mjs"  # Node resolves packages from where the script lies
-    shutil.copyfile(INTEROP / f"{script}.mjs", copy)
-    return [shutil.which("node") or "node", str(copy)]
+from acp_client import connect
 
 
 def recorded(log: Path, command: list[str]) -> list[str]:
@@ -105,42 +82,8 @@ AGENTS = [
 @pytest.mark.parametrize(("peer", "script", "version"), AGENTS)
 def test_our_client_takes_turns_with_an_official_agent(peer: Peer, script: str, version: int, tmp_path: Path) -> None:
     log = tmp_path / "wire.jsonl"
-    (tmp_path / "note.txt").write_text("from the editor")
     command = recorded(log, peer(script))
-
-    async def converse() -> None:
-        host = Host(ask=allow_all, files=LocalFiles(tmp_path))
-        async with connect(command, host=host, version=version) as client:
-            assert client.info.version == version
-            session = await client.new_session(tmp_path)
-            async with session.prompt("hello ask") as turn:
-                updates = [update async for update in turn]
-            assert turn.stop_reason == "end_turn"
-            words = [
-                u.content.text for u in updates if isinstance(u, MessageChunk) and isinstance(u.content, TextBlock)
-            ]
-            assert "".join(words[-2:]) == "hello selected:yes "
-            [call] = [update for update in updates if isinstance(update, ToolCall)]
-            assert (call.id, call.title) == ("c1", "Touch")
-            assert [u.status for u in updates if isinstance(u, ToolCallUpdate)] == ["completed"]
-            async with session.prompt("wait") as turn:
-                async for update in turn:
-                    match update:
-                        case MessageChunk("agent", TextBlock("waiting")):
-                            await turn.cancel()
-                        case _:
-                            pass
-            assert turn.stop_reason == "cancelled"
-            if version == 1:
-                async with session.prompt(f"read:{tmp_path / 'note.txt'}") as turn:
-                    assert await turn.text() == "from the editor"
-            else:
-                assert [card.id for card in await client.list_sessions()] == ["s0"]
-            loaded = await client.load_session("old", tmp_path)
-            said = [(u.role, u.content.text) for u in loaded.history]  # type: ignore[union-attr]
-            assert said == [("user", "before"), ("agent", "indeed")]
-
-    anyio.run(converse)
+    anyio.run(take_turns, command, version, tmp_path)
     assert violations(log, version) == []
 
 
