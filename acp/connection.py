@@ -221,6 +221,10 @@ class Connection:
         self._peer.notify(method, params)
         self._wake.set()
 
+    def is_crowded(self, session: str) -> bool:
+        """Whether `notify` would wait that says something of a session: the peer has much to read yet."""
+        return self._unsent > UNSENT_TEXTS or (self._lanes is not None and self._lanes.is_crowded(session))
+
     def after_reply(self, callback: Afterwards) -> None:
         """In a request's handler: await `callback` once the answer is on its way, so that what it says comes behind.
 

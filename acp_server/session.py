@@ -73,13 +73,15 @@ class Settings:
 class Client:
     """The user's side, as a session sees it: where updates go, who is asked, whose unsaved files count.
 
-    `emit` takes what is new and `show` what is not: a replay, or what the session offers.
+    `emit` takes what is new and `show` what is not: a replay, or what the session offers. Where it is `crowded`, what
+    was said before waits to be read, and who emits would wait too.
     """
 
     emit: Emit
     ask: Ask
     show: Emit
     overlay: Overlay | None = None
+    crowded: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +265,7 @@ class Session:
             self._group,
             self.options.sampling(self._settings.sampling),
             self._settings.max_steps,
+            self._client.crowded,
         )
 
     async def _with_servers(self, parts: Parts) -> Parts:

@@ -58,7 +58,7 @@ class Line:
     def client(self) -> Client:
         """The line as its session sees it."""
         has_overlay = self._client is not None and self._client.overlay is not None
-        return Client(self.emit, self.ask, self.show, self if has_overlay else None)
+        return Client(self.emit, self.ask, self.show, self if has_overlay else None, self.crowded)
 
     def connect(self, client: Client) -> None:
         self._client = client
@@ -91,6 +91,9 @@ class Line:
         if isinstance(update, TurnEnded) and update.stop_reason is not None:
             self._fate |= {"running": False, "stopReason": update.stop_reason, **update.extra}
         await self._say(update, lambda client: client.emit)
+
+    def crowded(self) -> bool:
+        return self._client is not None and self._client.crowded()
 
     async def show(self, update: Update) -> None:
         await self._say(update, lambda client: client.show)

@@ -351,7 +351,8 @@ class SurfaceV1:
         async def ask(call: ToolCall, options: Sequence[Option]) -> str | None:
             return await self._ask(id, call, options)
 
-        return Client(emit, ask, show, ClientFiles.of(self._connection, id, self._client))
+        overlay = ClientFiles.of(self._connection, id, self._client)
+        return Client(emit, ask, show, overlay, lambda: self._connection.is_crowded(id))
 
     async def _open(
         self, id: str, cwd: str, directories: Sequence[str], servers: Sequence[Wire], *, replay: bool = False

@@ -311,7 +311,7 @@ class SurfaceV2:
         async def ask(call: ToolCall, options: Sequence[Option]) -> str | None:
             return await self._ask(id, call, options)
 
-        return Client(emit, ask, emit)
+        return Client(emit, ask, emit, crowded=lambda: self._connection.is_crowded(id))
 
     def _offers(self, servers: Sequence[Wire]) -> tuple[Offer, ...]:
         """The MCP servers. Raises RequestError for a client that is not logged in, or offers what cannot be."""

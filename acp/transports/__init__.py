@@ -40,6 +40,10 @@ class Lanes(Protocol):
     Its `send` never waits; whoever has much to say of a session waits for `room` first.
     """
 
+    def is_crowded(self, session: str) -> bool:
+        """Whether `room` would wait."""
+        ...
+
     async def room(self, session: str) -> None:
         """Wait until little of what was said of a session is unread, or the transport has ended."""
         ...

@@ -94,9 +94,16 @@ class HttpConnection:
                 self._say(on_one_line(text))
         return not self._ended
 
+    def is_crowded(self, session: str) -> bool:
+        return self._outbox_of(session).is_crowded
+
     async def room(self, session: str) -> None:
         """Wait until little of what was said of a session waits for its reader."""
-        await (self._outboxes.get(session) or self._outboxes[None]).room()
+        await self._outbox_of(session).room()
+
+    def _outbox_of(self, session: str) -> Outbox:
+        """Where what is said of a session goes."""
+        return self._outboxes.get(session) or self._outboxes[None]
 
     async def aclose(self) -> None:
         """End every stream behind what was said on it."""

@@ -1,4 +1,8 @@
-"""Joins what a model says into message chunks: at most thirty a second, the first at once, nothing lost."""
+"""Joins what a model says into message chunks: at most thirty a second, the first at once, nothing lost.
+
+While whoever hears it has much to read yet, the model goes on, and what it says becomes one chunk: up to
+`MOST_PENDING`, and then it waits too.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,9 @@ from acp.updates import MessageChunk, TextBlock, Update
 INTERVAL = 1 / 30
 """Seconds between two chunks of one message."""
 
+MOST_PENDING = 64 * 2**10
+"""Characters that are joined while the receiver is behind."""
+
 Emit = Callable[[Update], Awaitable[None]]
 """Reports an update. Waits while the receiver is slow."""
 
@@ -20,8 +27,9 @@ Emit = Callable[[Update], Awaitable[None]]
 class Chunks:
     """Text and thoughts on their way out. Each run of one role is one message with its own id."""
 
-    def __init__(self, emit: Emit, prefix: str) -> None:
+    def __init__(self, emit: Emit, prefix: str, crowded: Callable[[], bool] = lambda: False) -> None:
         self._emit = emit
+        self._crowded = crowded
         self._prefix = prefix
         self._messages = 0
         self._role: Literal["agent", "thought"] | None = None
@@ -30,7 +38,7 @@ class Chunks:
 
     @property
     def due(self) -> float:
-        """When `flush` should be called, on the event loop's clock; infinity when nothing is pending."""
+        """When `flush_if_heard` should be called, on the event loop's clock; infinity when nothing is pending."""
         return self._next_at if self._pending else math.inf
 
     async def add(self, role: Literal["agent", "thought"], text: str) -> None:
@@ -41,6 +49,13 @@ class Chunks:
             self._role, self._messages, self._next_at = role, self._messages + 1, -math.inf
         self._pending += text
         if anyio.current_time() >= self._next_at:
+            await self.flush_if_heard()
+
+    async def flush_if_heard(self) -> None:
+        """Send what is pending, unless the receiver is behind and there is room for more; then try again later."""
+        if len(self._pending) < MOST_PENDING and self._crowded():
+            self._next_at = anyio.current_time() + INTERVAL
+        else:
             await self.flush()
 
     async def flush(self) -> None:

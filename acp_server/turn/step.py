@@ -93,7 +93,7 @@ async def speak(
 async def _take(part: Part | None, step: Step, chunks: Chunks) -> None:
     match part:
         case None:
-            await chunks.flush()
+            await chunks.flush_if_heard()
         case Text(text):
             step.text.append(text)
             await chunks.add("agent", text)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -84,6 +84,8 @@ class Parts:
     group: TaskGroup
     sampling: Sampling = field(default_factory=Sampling)
     max_steps: int = MAX_STEPS
+    crowded: Callable[[], bool] = lambda: False
+    """Whether whoever hears the updates has much to read yet."""
 
 
 class Turn:
@@ -94,7 +96,7 @@ class Turn:
         self.spent = Spent()
         self._parts = parts
         self._guard = LoopGuard()
-        self._chunks = Chunks(parts.emit, f"{id}.m")
+        self._chunks = Chunks(parts.emit, f"{id}.m", parts.crowded)
         self._step: Step | None = None
         self._calls: Calls | None = None
         self._retried = False

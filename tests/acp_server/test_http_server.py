@@ -16,6 +16,7 @@ from raw_http import EVENTS, INITIALIZE, Web, web, wired
 from acp.transports.messages import message_of
 from acp.transports.remote import Limits
 from acp_server.agent import Agent
+from acp_server.model import Text
 from acp_server.network.gate import Gate, Visitor
 from acp_server.network.http_connection import MOST_SESSIONS, HttpConnection
 from acp_server.network.http_door import HttpDoor
@@ -42,8 +43,10 @@ class Running:
 
 
 @asynccontextmanager
-async def running(gate: Gate | None = None, limits: ServerLimits | None = None) -> AsyncGenerator[Running]:
-    talk = AgentTalk(Agent(ScriptedBackend()))
+async def running(
+    gate: Gate | None = None, limits: ServerLimits | None = None, model: ScriptedBackend | None = None
+) -> AsyncGenerator[Running]:
+    talk = AgentTalk(Agent(model or ScriptedBackend()))
     server = Server(talk, gate or Gate(), limits=limits)
     with anyio.fail_after(30):
         async with talk.sheltering(30.0) as shelter, anyio.create_task_group() as group:
@@ -225,6 +228,32 @@ async def test_a_client_that_takes_nothing_is_given_up_and_its_session_waits_for
             assert await stream.rest() is not None
         assert await client.status("GET", {**EVENTS, **here}) == 404
         await parked(served)
+
+
+async def test_text_that_nobody_reads_yet_comes_in_few_pieces_and_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("acp_server.network.outbox.PATIENT_TEXTS", 5)
+    spoken = anyio.Event()
+
+    async def done() -> None:
+        spoken.set()
+
+    model = ScriptedBackend([[*(Text(f"{n} ") for n in range(1, 5001)), done]])
+    async with running(model=model) as served, web(served.url) as client:
+        ids = await client.connect()
+        session = await new_session(client, ids, tmp_path)
+        here = {**ids, "Acp-Session-Id": session}
+        await client.ask("POST", here, prompt(3, session, "go"))
+        await spoken.wait()
+        async with client.listen(here) as stream:
+            texts = [await stream.next()]
+            while b'"id":3' not in texts[-1]:
+                texts.append(await stream.next())
+        updates = [json.loads(text)["params"]["update"] for text in texts[:-1]]
+        said = [u["content"]["text"] for u in updates if u["sessionUpdate"] == "agent_message_chunk"]
+        assert "".join(said).split() == [str(n) for n in range(1, 5001)]
+        assert len(said) < 12
 
 
 async def parked(served: Running) -> None:
