@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .engine.request import Extras, Finish, Step
     from .model.cache import Storage
     from .model.linear import Precision
-    from .speaker import LagunaSpeaker, Said
+    from .speaker import LagunaSpeaker, Spoken
 
 T = TypeVar("T")
 
@@ -68,15 +68,15 @@ class LagunaBackend:
 
     async def speak(
         self, conversation: Sequence[Message], tools: Sequence[ToolSpec], sampling: Sampling, extras: Extras
-    ) -> AsyncGenerator[Said, None]:
+    ) -> AsyncGenerator[Spoken, None]:
         """`generate` token by token, with what may be asked besides: stop texts, log-probabilities, constraints."""
         shown, offered = list(conversation), list(tools)
 
-        def speak(speaker: LagunaSpeaker, cancelled: Callable[[], bool]) -> Generator[Said, None, None]:
+        def speak(speaker: LagunaSpeaker, cancelled: Callable[[], bool]) -> Generator[Spoken | None, None, None]:
             return speaker.speak(shown, offered, sampling, extras, cancelled)
 
-        async with contextlib.aclosing(self.worker.stream(speak)) as said:
-            async for one in said:
+        async with contextlib.aclosing(self.worker.stream(speak)) as spoken:
+            async for one in spoken:
                 yield one
 
     async def complete(

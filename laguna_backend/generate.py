@@ -13,6 +13,7 @@ from acp_server.model import ModelError, Sampling, Stop, Text, Thought, ToolUse,
 
 from .backend import GROUPS, PRECISIONS, STORAGES
 from .loading import load
+from .speaker import alone
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -48,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
             group=given.group,
             adapter=given.adapter,
         )
-        for part in speaker.say([User(given.prompt)], [], sampling, lambda: False):
+        for part in alone(speaker, speaker.say([User(given.prompt)], [], sampling)):
             match part:
                 case Text(text):
                     print(text, end="", flush=True)

@@ -1,10 +1,14 @@
-"""Tokens in, tokens out, on one thread.
+"""Tokens in, tokens out: many requests on one model, on one thread.
 
     request                                     what is asked and answered, and what may take part in it; no torch
     worker ─► relay                             the thread that torch runs on, and the way back from it
-    engine ─► generation ─► sampler  stopping   the cache and the model; one answer: drawn, forced, held back, ended
+    engine ─► generation ─► sampler  stopping   whose turn it is; one answer: drawn, forced, held back, ended
+      └► past                                   what was computed before, and which of it a prompt begins with
 
-A step can be stopped between any two chunks and any two tokens. The n-th token of a request with a seed depends on the
-seed, n and the model's distribution alone. A `Constraint` masks or forces what comes next; forced tokens are run
-through the model together.
+What it promises. A request gets the tokens that it would get alone: with float32 logits within 1e-5, and a seed's n-th
+draw depends on seed and n alone. A prompt is cut at multiples of the chunk, at its marks and at its end, whatever else
+runs, so reading it again, from a snapshot or from nothing, gives the same bits; of tokens that were generated the same
+bits are those of generating them again, one by one. One that is cancelled ends within a layer of a chunk or a token;
+one that fails, or finds no memory, harms no other, and what it computed can still be gone on with. All that queues is
+bounded, and says so (`Limits`, `Busy`, `CacheFull`).
 """

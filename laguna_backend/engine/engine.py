@@ -1,28 +1,82 @@
-"""One sequence in, tokens out: prefill in chunks, then a token at a time. Plain Python generators, no threads.
+"""Requests in, tokens out, a pass of the model at a time; several requests take turns and share passes.
 
-The cache of the last sequence is kept. When the next prompt begins with the tokens it holds, as every step of a turn
-does, only the rest is computed.
+A pass runs a chunk of one prompt, or one token for each answer that goes on. The two kinds alternate, and prompts take
+turns, so that nobody waits for the end of another's prompt. Prompts are cut at multiples of the chunk, where a snapshot
+is kept and nowhere else: the cuts depend on the prompt alone, so what was kept is to the last bit what would be
+computed anew. Whoever has not taken what was said is not gone on with.
+
+Nothing here waits or knows of threads: whoever owns the engine calls `step`.
 """
 
 from __future__ import annotations
 
-import time
+import itertools
+from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 
-from ..model.cache import KVCache, Storage
+from ..model.batch import Batch
+from ..model.cache import KVCache, Snapshot, Storage, cache_bytes
 from ..model.forward import Laguna
-from .generation import Generation, no_text
+from .generation import Generation, never, no_text
+from .past import Past, Pasts
 from .relay import Cancelled
-from .request import ContextOverflow, Finish, Request, Step
+from .request import Busy, CacheFull, ContextOverflow, Finish, Request, Step
 
-FIRST_CHUNK, LARGEST_CHUNK = 64, 4096
-CHUNK_SECONDS = 0.3  # aim for one prefill chunk: cancelling waits no longer than this
+T = TypeVar("T")
+
+MIB = 1 << 20
+SHORT = 8
+"""tokens that are run together with other answers' next ones, instead of as a chunk of a prompt"""
+NO_MEMORY = "there is not enough memory to go on; shorter prompts, or fewer at a time, need less"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an engine takes. Raises ValueError for what makes no sense.
+
+    `running` requests take turns and `waiting` ones wait for it. `cache` and `snapshots` are bytes of memory, None: as
+    much as there is. `chunk` is how many tokens of a prompt one pass runs, a power of two, and `every` how many lie
+    between two snapshots of a long one: no change to it costs more than these again.
+    """
+
+    running: int = 8
+    waiting: int = 64
+    cache: int | None = None
+    snapshots: int | None = 1024 * MIB
+    chunk: int = 512
+    every: int = 4096
+
+    def __post_init__(self) -> None:
+        if self.chunk < 16 or self.chunk.bit_count() != 1 or self.every % self.chunk:
+            raise ValueError(f"chunk is {self.chunk}; it is a power of two, at least 16, that divides {self.every}")
+        for name in ("running", "waiting", "every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}")
+        for name in ("cache", "snapshots"):
+            if (given := getattr(self, name)) is not None and given < 0:
+                raise ValueError(f"{name} is {given}")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one answer runs in a pass: tokens that follow those of its past. `before` is where it goes back if that
+    fails."""
+
+    one: Generation
+    past: Past
+    tokens: list[int]
+    before: Snapshot | None
 
 
 class Engine:
-    """Runs a Laguna for one sequence at a time. Not thread-safe: one thread owns it."""
+    """Runs a Laguna for requests. Not thread-safe: one thread owns it."""
 
     def __init__(
         self,
@@ -31,104 +85,255 @@ class Engine:
         storage: Storage,
         scales: Mapping[tuple[int, str], float] | None = None,
         text_of: Callable[[int], bytes] = no_text,
+        limits: Limits | None = None,
     ) -> None:
         self.laguna, self.scales, self.text_of = laguna, scales or {}, text_of
         self.storage: Storage = storage
+        self.limits = limits or Limits()
         self.device = laguna.weights.embed.device
-        self.held: list[int] = []
-        self.cache = self.new_cache()
-        self.chunk = FIRST_CHUNK
+        self.pasts = Pasts(
+            self.new_cache, self.size_of, cache_limit=self.limits.cache, snapshot_limit=self.limits.snapshots
+        )
+        self.waiting: deque[Generation] = deque()
+        self.running: list[Generation] = []
+        self.clock = itertools.count(1)
+        self.prompt_was_last = False
+
+    def __repr__(self) -> str:
+        return f"<Engine [{len(self.running)} running, {len(self.waiting)} waiting, {len(self.pasts.all)} pasts]>"
 
     def new_cache(self) -> KVCache:
         return KVCache(self.laguna.config, storage=self.storage, device=self.device, scales=self.scales)
 
-    def begin(self, request: Request) -> Generation:
-        """Take a request. Raises ContextOverflow before any work."""
-        config, size = self.laguna.config, len(request.prompt)
+    def size_of(self, tokens: int) -> int:
+        return cache_bytes(self.laguna.config, tokens, self.storage)
+
+    # Requests --------------------------------------------------------------------------------------------
+
+    def begin(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Generation:
+        """Take a request; `step` then goes on with it until it is over or `cancelled`.
+
+        Raises before any work: ContextOverflow, Busy, and CacheFull for a prompt that the caches' memory cannot hold.
+        """
+        size, context = len(request.prompt), self.laguna.config.max_context
         if not size:
             raise ContextOverflow("the prompt is empty: the chat template wrote nothing")
-        if size >= config.max_context:
-            raise ContextOverflow(f"the prompt has {size} tokens, the model's context {config.max_context}")
-        return Generation(request, context=config.max_context, eos=config.eos, text_of=self.text_of)
+        if size >= context:
+            raise ContextOverflow(f"the prompt has {size} tokens, the model's context {context}")
+        if len(self.waiting) >= self.limits.waiting:
+            raise Busy(f"the model is busy: {len(self.waiting)} requests wait already")
+        limit = min(request.max_tokens, context - size)
+        if self.limits.cache is not None and self.size_of(size + limit) > self.limits.cache:
+            limit = self.longest_in(self.limits.cache) - size
+            if limit < 1:
+                needed, may = self.size_of(size + 1) / MIB, self.limits.cache / MIB
+                raise CacheFull(f"a prompt of {size} tokens needs {needed:,.0f} MiB of cache, and may have {may:,.0f}")
+        eos = self.laguna.config.eos
+        one = Generation(request, limit=limit, eos=eos, text_of=self.text_of, cancelled=cancelled)
+        self.waiting.append(one)
+        return one
 
-    def answers(
-        self, one: Generation, *, cancelled: Callable[[], bool] = lambda: False
-    ) -> Generator[Step | Finish, None, None]:
-        """A `Step` for each token, the last one included, and then the `Finish`. `Generation.end` ends it early.
+    def longest_in(self, size: int) -> int:
+        """How many tokens a cache of that many bytes holds."""
+        low, high = 0, self.laguna.config.max_context
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if self.size_of(middle) <= size else (low, middle - 1)
+        return low
 
-        Raises Cancelled within one chunk or step of `cancelled`, FloatingPointError when the logits are not finite.
-        Whatever happens, the cache stays usable.
+    def answers(self, one: Generation) -> Generator[Step | Finish, None, None]:
+        """Go on with everything until this one is over: a `Step` for each token and then the `Finish`.
+
+        Raises what it failed with, Cancelled among it. However it ends, all others can go on.
         """
         try:
-            with torch.inference_mode():
-                one.run = self.reuse(one.tokens)
-                one.cached = min(one.run, len(one.request.prompt))
-                while one.finish is None:
-                    self.choose(one, self.logits(one, cancelled))
-                    yield from one.take()
-                    if cancelled() and one.finish is None:
-                        raise Cancelled
-                yield from one.take()  # it was ended by who asked, or all was forced from the first token on
-        except BaseException:
-            if self.cache.length != len(self.held):  # stopped in the middle of a forward pass
-                self.forget()
-            raise
+            while True:
+                yield from one.take()
+                if one.error is not None:
+                    raise one.error
+                if one.over and not one.said:
+                    return
+                if not one.over and not self.step():
+                    raise RuntimeError("this answer waits for another one, which nobody reads")
+        finally:
+            self.drop(one)
 
     def generate(
-        self, request: Request, *, cancelled: Callable[[], bool] = lambda: False
+        self, request: Request, *, cancelled: Callable[[], bool] = never
     ) -> Generator[Step | Finish, None, None]:
         """`begin` and `answers` in one."""
-        return self.answers(self.begin(request), cancelled=cancelled)
+        return self.answers(self.begin(request, cancelled=cancelled))
 
-    def logits(self, one: Generation, cancelled: Callable[[], bool]) -> torch.Tensor:
-        """Logits [V] after all of its tokens, computing only what the cache does not hold."""
-        logits = torch.empty(0)
-        while one.run < len(one.tokens):
-            if one.run < len(one.request.prompt) and cancelled():
-                raise Cancelled
-            begun = time.perf_counter()
-            piece = one.tokens[one.run : one.run + self.chunk]
-            logits = self.run(piece)
-            seconds = time.perf_counter() - begun
-            if one.run < len(one.request.prompt):
-                one.prefill_seconds += seconds
-            else:
-                one.decode_seconds += seconds
-            one.run += len(piece)
-            if len(piece) == self.chunk:
-                wanted = int(CHUNK_SECONDS / max(seconds / len(piece), 1e-7))
-                self.chunk = max(FIRST_CHUNK, min(LARGEST_CHUNK, wanted, 2 * self.chunk))
-        return logits
+    def drop(self, one: Generation) -> None:
+        """Nobody wants it any more. What it computed stays, for prompts to come."""
+        if one in self.waiting:
+            self.waiting.remove(one)
+        if one in self.running:
+            self.running.remove(one)
+        if one.past is not None and one.past.busy and one.past in self.pasts.all:
+            self.pasts.release(one.past)
+        one.past = None
 
-    def reuse(self, prompt: Sequence[int]) -> int:
-        """Keep what the cache and the prompt share; the number of tokens that need no work. At least one is left."""
-        shared = 0
-        for mine, theirs in zip(self.held, prompt, strict=False):
-            if mine != theirs:
+    def fail(self, one: Generation, error: Exception) -> None:
+        one.error = error
+        self.drop(one)
+
+    # Steps -----------------------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """One pass of the model. False: nobody can be gone on with."""
+        with torch.inference_mode():
+            left = [one for one in (*self.waiting, *self.running) if self.left(one)]
+            let_in = self.admit()
+            ready = [one for one in self.running if not one.said]
+            prompts = [one for one in ready if len(one.tokens) - one.run > SHORT]
+            others = [one for one in ready if len(one.tokens) - one.run <= SHORT]
+            self.prompt_was_last = bool(prompts) and not (others and self.prompt_was_last)
+            if self.prompt_was_last:
+                self.read(min(prompts, key=lambda one: one.served))
+            elif others:
+                self.speak(others)
+            return bool(ready or left or let_in)
+
+    def left(self, one: Generation) -> bool:
+        """Let go of one that is over or cancelled; whether it was."""
+        if one.over:
+            self.drop(one)
+        elif one.cancelled():
+            self.fail(one, Cancelled())
+        return one.over
+
+    def admit(self) -> bool:
+        """Let requests run that wait, in their order, while there is room for them; whether any does."""
+        before = len(self.waiting)
+        while self.waiting and len(self.running) < self.limits.running:
+            one = self.waiting[0]
+            planned = len(one.request.prompt) + one.limit
+            busy = sum(past.bytes_used() for past in self.pasts.all if past.busy)
+            if self.limits.cache is not None and self.running and busy + self.size_of(planned) > self.limits.cache:
                 break
-            shared += 1
-        shared = min(shared, len(prompt) - 1)
-        if not self.cache.can_rewind(shared):
-            self.forget()
-            return 0
-        self.cache.rewind(shared)
-        del self.held[shared:]
-        return shared
+            self.waiting.popleft()
+            try:
+                one.past = self.spared(partial(self.pasts.take, one.tokens, one.request.session, planned))
+            except Exception as error:
+                self.fail(one, error)
+                continue
+            one.run = len(one.past.tokens)
+            one.cached = min(one.run, len(one.request.prompt))
+            self.running.append(one)
+            if one.run == len(one.tokens):
+                logits = one.past.places[one.run].logits
+                assert logits is not None
+                self.draw(one, logits)
+        return len(self.waiting) < before
 
-    def run(self, tokens: Sequence[int]) -> torch.Tensor:
-        """One forward pass; logits [V] after the last token."""
-        ids = torch.tensor([list(tokens)], device=self.device)
-        logits = self.laguna.forward(ids, self.cache, last_only=True)[0, -1]
-        self.held += tokens
-        return logits
+    def read(self, one: Generation) -> None:
+        """Run a chunk of a prompt."""
+        assert one.past is not None
+        end = self.next_cut(one)
+        begun = perf_counter()
+        one.served = next(self.clock)
+        try:
+            logits = self.run([self.piece(one, end)])
+        except Exception as error:
+            self.fail(one, error)
+            return
+        one.prefill_seconds += perf_counter() - begun
+        if end == len(one.request.prompt):
+            self.pasts.remember(one.past, logits[0])
+        elif end % self.limits.every == 0 or end in one.request.marks:
+            self.pasts.remember(one.past)
+        if end == len(one.tokens):
+            self.draw(one, logits[0])
 
-    def choose(self, one: Generation, logits: torch.Tensor) -> None:
+    def next_cut(self, one: Generation) -> int:
+        """Where the chunk that is due ends."""
+        whole = (one.run // self.limits.chunk + 1) * self.limits.chunk
+        cuts = whole, len(one.tokens), len(one.request.prompt), *one.request.marks
+        return min(cut for cut in cuts if cut > one.run)
+
+    def speak(self, many: Sequence[Generation]) -> None:
+        """Run the next token of each."""
+        begun = perf_counter()
+        try:
+            logits = self.run([self.piece(one, len(one.tokens)) for one in many])
+        except Exception as error:
+            if len(many) == 1:
+                self.fail(many[0], error)
+            else:  # whoever it was fails alone
+                for one in many:
+                    self.speak([one])
+            return
+        seconds = perf_counter() - begun
+        for one, row in zip(many, logits, strict=True):
+            if one.generated:
+                one.decode_seconds += seconds
+            else:
+                one.prefill_seconds += seconds
+            if one.run == len(one.request.prompt) and one.past is not None:
+                self.pasts.remember(one.past, row.clone())
+            self.draw(one, row)
+
+    def draw(self, one: Generation, logits: Tensor) -> None:
         try:
             one.draw(logits)
-        except FloatingPointError:
-            self.forget()
-            raise
+        except FloatingPointError as error:
+            assert one.past is not None
+            self.pasts.drop(one.past)
+            self.fail(one, error)
+        except Exception as error:
+            self.fail(one, error)
 
-    def forget(self) -> None:
-        """Drop the cache."""
-        self.held, self.cache = [], self.new_cache()
+    # Passes ----------------------------------------------------------------------------------------------
+
+    def piece(self, one: Generation, end: int) -> Piece:
+        """Its tokens up to `end`, and what is needed to undo them."""
+        past, tokens = one.past, one.tokens[one.run : end]
+        assert past is not None
+        if len(tokens) == 1:
+            return Piece(one, past, tokens, None)
+        if len(tokens) <= min(SHORT, past.cache.shortest):
+            past.cache.mark(len(tokens))
+            return Piece(one, past, tokens, None)
+        return Piece(one, past, tokens, past.cache.snapshot())
+
+    def run(self, pieces: Sequence[Piece]) -> Tensor:
+        """One pass; logits [N, V] of what follows each piece. However it ends, every past is whole."""
+        ids = torch.tensor([[token for piece in pieces for token in piece.tokens]], device=self.device)
+
+        def pause() -> None:
+            if len(pieces) == 1 and pieces[0].one.cancelled():
+                raise Cancelled
+
+        def through() -> Tensor:
+            try:
+                batch = Batch([piece.past.cache for piece in pieces], [len(piece.tokens) for piece in pieces], pause)
+                return self.laguna.forward(ids, batch, last_only=True)[0]
+            except BaseException:
+                for piece in pieces:
+                    if not piece.past.cache.break_off():
+                        assert piece.before is not None
+                        piece.past.cache.restore(piece.before)
+                raise
+
+        logits = self.spared(through)
+        for piece in pieces:
+            piece.past.tokens += piece.tokens
+            piece.one.run += len(piece.tokens)
+        return logits
+
+    def spared(self, work: Callable[[], T]) -> T:
+        """What it gives; where memory runs out, once more without the pasts that nobody uses. Raises CacheFull."""
+        while True:
+            try:
+                return work()
+            except (RuntimeError, MemoryError) as error:
+                if not is_memory(error):
+                    raise
+                if not self.pasts.drop_idle():
+                    raise CacheFull(NO_MEMORY) from error
+
+
+def is_memory(error: BaseException) -> bool:
+    """Whether it says that memory ran out; on a CPU torch says so with an error that it uses for everything."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)

@@ -6,6 +6,7 @@ It knows logits and no model: the engine runs `unrun` through the model and give
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 import numpy
 import torch
@@ -15,27 +16,35 @@ from .request import Allowed, Finish, FinishReason, Forced, NothingAllowed, Requ
 from .sampler import Sampler, alternatives
 from .stopping import StopTexts
 
+if TYPE_CHECKING:
+    from .past import Past
+
 
 def no_text(token: int) -> bytes:
     """For models without words."""
     return b""
 
 
+def never() -> bool:
+    return False
+
+
 class Generation:
-    """Answers one request. `tokens` are the prompt and all that came after it; `run` of them the model has seen."""
+    """Answers one request by at most `limit` tokens. `tokens` are the prompt and all that came after it; `run` of them
+    the model has seen. Once `finish` or `error` is set, nothing more comes."""
 
     def __init__(
         self,
         request: Request,
         *,
-        context: int,
+        limit: int,
         eos: Collection[int] = (),
         text_of: Callable[[int], bytes] = no_text,
+        cancelled: Callable[[], bool] = never,
     ) -> None:
-        self.request = request
-        self.text_of = text_of
+        self.request, self.limit = request, limit
+        self.text_of, self.cancelled = text_of, cancelled
         self.stop_ids = {*eos, *request.stop_ids}
-        self.limit = min(request.max_tokens, context - len(request.prompt))
         self.sampler = Sampler(request.rule)
         self.stops = StopTexts(request.stop)
         self.tokens = list(request.prompt)
@@ -44,6 +53,9 @@ class Generation:
         self.prefill_seconds = self.decode_seconds = 0.0
         self.said: list[Step | Finish] = []  # not yet taken by whoever asked
         self.finish: Finish | None = None
+        self.error: Exception | None = None
+        self.past: Past | None = None  # the engine's, while it runs
+        self.served = 0
         self.mask: Allowed | None = None
         self.look_ahead()
 
@@ -51,6 +63,10 @@ class Generation:
     def unrun(self) -> list[int]:
         """What the model has to see before the next token can be drawn."""
         return self.tokens[self.run :]
+
+    @property
+    def over(self) -> bool:
+        return self.finish is not None or self.error is not None
 
     @property
     def generated(self) -> int:

@@ -1,11 +1,12 @@
-"""From the model's thread to an event loop, asyncio's or trio's, without either waiting for ever.
+"""From the model's thread to an event loop, asyncio's or trio's, without either waiting for the other.
 
-The thread hands items over and rings; it waits only while the reader is `ahead` items behind, and looks ten times a
-second whether anybody still reads. An event loop that has ended counts as a reader who left.
+The thread hands items over while there is `room` and rings; the reader rings back when there is room again, or when he
+leaves. An event loop that has ended counts as a reader who left, which the thread finds out when it looks.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
@@ -49,32 +50,41 @@ async def finished(future: Future[T]) -> T:
 
 
 class Relay(Generic[T]):
-    """A bounded stream from one thread to one task. Made by the task."""
+    """A bounded stream from one thread to one task. Made by the task; `ring_back` is called when it took something."""
 
-    def __init__(self, ahead: int) -> None:
+    def __init__(self, ahead: int, ring_back: Callable[[], object]) -> None:
         self.cancelled = threading.Event()
+        self._ahead = ahead
+        self._ring_back = ring_back
         self._items: deque[T] = deque()
-        self._room = threading.Semaphore(ahead)
         self._ended = False
         self._news = anyio.Event()
         self._call = caller()
 
     # On the thread
 
+    @property
+    def room(self) -> bool:
+        """Whether the reader is less than `ahead` items behind."""
+        return len(self._items) < self._ahead
+
+    def gone(self) -> bool:
+        """Whether nobody reads any more. It looks for a loop that has ended only where that cannot show otherwise."""
+        if not self.room:
+            with contextlib.suppress(Cancelled):
+                self._wake()
+        return self.cancelled.is_set()
+
     def put(self, item: T) -> None:
-        """Hand over one item. Raises Cancelled when nobody reads any more."""
-        while not self._room.acquire(timeout=POLL_SECONDS):
-            self._wake()
+        """Hand over one item, room or not. Raises Cancelled when nobody reads any more."""
         self._items.append(item)
         self._wake()
 
     def end(self) -> None:
         """No more items."""
         self._ended = True
-        try:
+        with contextlib.suppress(Cancelled):
             self._wake()
-        except Cancelled:
-            return
 
     def _wake(self) -> None:
         try:
@@ -95,11 +105,12 @@ class Relay(Generic[T]):
             while True:
                 self._news = anyio.Event()
                 while self._items:
-                    self._room.release()
-                    yield self._items.popleft()
+                    item = self._items.popleft()
+                    self._ring_back()
+                    yield item
                 if self._ended and not self._items:
                     return
                 await self._news.wait()
         finally:
             self.cancelled.set()
-            self._room.release()  # a thread that waits for room sees it at once
+            self._ring_back()

@@ -104,6 +104,7 @@ class Request:
     It ends with one of the model's own stop tokens, of `stop_ids` or of the texts `stop`, with `max_tokens` of them,
     or where the context ends. `logprobs` is how many alternatives to tell of each token, None: not even its own.
     `session` says whose it is: a past of the same session is cut back where the prompt leaves it, another's is copied.
+    `marks` are lengths at which other prompts may leave this one, such as the end of a system prompt.
     """
 
     prompt: tuple[int, ...]
@@ -114,6 +115,7 @@ class Request:
     logprobs: int | None = None
     constraints: tuple[Constraint, ...] = ()
     session: str | None = None
+    marks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:

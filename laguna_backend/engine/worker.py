@@ -1,7 +1,9 @@
 """The one thread that torch runs on.
 
-Jobs wait in a bounded queue and run one after another; what a job yields goes to its caller through a bounded relay,
-so a caller that does not read makes the model wait. A job is cancelled by an event that it looks at between steps.
+Jobs run side by side on it: each is a generator that gives items, and None where it has to wait for the model. Between
+their turns the model takes one step for all of them. What a job gives goes to its caller through a bounded relay; while
+that is full the job gets no turn, so a caller who does not read makes his own job wait and nobody else's.
+
 The thread is a daemon and the first import of torch happens on it: neither the event loop nor the interpreter's exit
 ever waits for the model.
 """
@@ -10,8 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import queue
 import threading
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -21,11 +23,12 @@ import anyio
 
 from acp_server.model import ModelError, ModelInfo
 
-from .relay import Cancelled, Relay, finished
+from .relay import POLL_SECONDS, Cancelled, Relay, finished
 
 log = logging.getLogger("laguna")
 
-WAITING_JOBS = 64
+MOST_JOBS = 64
+"""that run or wait at a time"""
 PARTS_AHEAD = 64
 CLOSING_SECONDS = 2.0
 
@@ -38,17 +41,28 @@ class Speaker(Protocol):
     @property
     def info(self) -> ModelInfo: ...
 
+    def step(self) -> bool:
+        """Go on with all that is under way by one step, a second at the most; False: nothing could be gone on with."""
+        ...
+
 
 S = TypeVar("S", bound=Speaker)
 T = TypeVar("T")
 
+Run = Callable[[S, Callable[[], bool]], Generator[T | None, None, None]]
+"""A job: given the speaker and a function that says whether to stop, it gives items, and None to wait for a step.
 
-@dataclass(frozen=True)
+It is closed when nobody wants it any more. The function is for what takes long within a step: that raises Cancelled.
+"""
+
+
+@dataclass(eq=False)
 class Job(Generic[S]):
-    """What to run on the thread, and where what it yields goes. It is told how to see that nobody wants it any more."""
+    """What to run on the thread, how far it is, and where its items go."""
 
-    run: Callable[[S, Callable[[], bool]], Generator[Any, None, None]]
+    run: Run[S, Any]
     items: Relay[Any]
+    turns: Generator[Any, None, None] | None = None
 
 
 class Worker(Generic[S]):
@@ -59,8 +73,10 @@ class Worker(Generic[S]):
         self.loaded: Future[ModelInfo] = Future()
         self.ended: Future[None] = Future()
         self.closing = threading.Event()
-        self.lock = threading.Lock()  # no job enters the queue once `closing` is set
-        self.jobs: queue.Queue[Job[S] | None] = queue.Queue(WAITING_JOBS)
+        self.news = threading.Event()  # a new job, room in a relay, a reader who left, the end
+        self.lock = threading.Lock()  # over `new`; no job enters it once `closing` is set
+        self.new: deque[Job[S]] = deque()
+        self.jobs: list[Job[S]] = []  # the thread's own
         self.thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -80,21 +96,17 @@ class Worker(Generic[S]):
         except ModelError as error:
             raise ModelError(str(error)) from error  # one of its own: this one would collect tracebacks
 
-    async def stream(self, run: Callable[[S, Callable[[], bool]], Generator[T, None, None]]) -> AsyncGenerator[T, None]:
-        """What `run` yields on the thread, as it comes. Closing the generator cancels it.
-
-        `run` is given the speaker and a function that says whether to stop: then it raises Cancelled, soon. Raises
-        ModelError, whatever `run` raised.
-        """
+    async def stream(self, run: Run[S, T]) -> AsyncGenerator[T, None]:
+        """What a job gives, as it comes. Closing the generator ends the job. Raises ModelError, whatever `run` did."""
         await self.ready()
-        job = Job(run, Relay[Any](PARTS_AHEAD))
+        job = Job(run, Relay[Any](PARTS_AHEAD, self.news.set))
         with self.lock:
             if self.closing.is_set():
                 raise ModelError(CLOSED)
-            try:
-                self.jobs.put_nowait(job)
-            except queue.Full as error:
-                raise ModelError("the model is busy with too many requests") from error
+            if len(self.new) + len(self.jobs) >= MOST_JOBS:
+                raise ModelError("the model is busy with too many requests")
+            self.new.append(job)
+        self.news.set()
         async with contextlib.aclosing(job.items.items()) as items:
             async for item in items:
                 if isinstance(item, Exception):
@@ -102,12 +114,11 @@ class Worker(Generic[S]):
                 yield item
 
     async def close(self) -> None:
-        """Stop the running step, fail the waiting ones, free the model. Waits two seconds at most. Idempotent."""
+        """Stop the running jobs, free the model. Waits two seconds at most. Idempotent."""
         with self.lock:
             self.closing.set()
-            with contextlib.suppress(queue.Full):  # full: the thread looks at `closing` before it takes the next
-                self.jobs.put_nowait(None)
             started = self.thread is not None
+        self.news.set()
         if started:
             with anyio.move_on_after(CLOSING_SECONDS):
                 await finished(self.ended)
@@ -130,40 +141,81 @@ class Worker(Generic[S]):
             return
         self.loaded.set_result(info)
         while not self.closing.is_set():
-            job = self.jobs.get()
-            if job is not None:
-                self.run(speaker, job)
+            self.news.clear()
+            self.take_new(speaker)
+            gave = [self.turn(job) for job in tuple(self.jobs)]
+            if not self.step(speaker) and not any(gave):
+                # Of an event loop that has ended, no reader will ever say so.
+                self.news.wait(POLL_SECONDS if self.jobs else None)
 
-    def run(self, speaker: S, job: Job[S]) -> None:
-        def cancelled() -> bool:
-            return job.items.cancelled.is_set() or self.closing.is_set()
+    def take_new(self, speaker: S) -> None:
+        with self.lock:
+            new = list(self.new)
+            self.new.clear()
+            self.jobs += new
+        for job in new:
 
+            def cancelled(job: Job[S] = job) -> bool:
+                return job.items.cancelled.is_set() or self.closing.is_set()
+
+            try:
+                job.turns = job.run(speaker, cancelled)
+            except Exception as error:
+                self.end(job, wrapped(error))
+
+    def step(self, speaker: S) -> bool:
         try:
-            if not job.items.cancelled.is_set():  # it may have been while it waited
-                with contextlib.closing(job.run(speaker, cancelled)) as items:
-                    for item in items:
-                        job.items.put(item)
-        except Cancelled:
-            self.fail(job, ModelError(CLOSED))
-        except Exception as error:
-            self.fail(job, error if isinstance(error, ModelError) else wrapped(error))
-        finally:
-            job.items.end()
+            return speaker.step()
+        except Exception as error:  # no job's own: each is told
+            for job in tuple(self.jobs):
+                self.end(job, wrapped(error))
+            return True
 
-    def fail(self, job: Job[S], error: ModelError) -> None:
+    def turn(self, job: Job[S]) -> bool:
+        """Let a job give items until it waits for the model or its reader; whether it gave any or ended."""
+        assert job.turns is not None
+        gave = False
+        try:
+            if job.items.gone():
+                raise Cancelled
+            while job.items.room:
+                item = next(job.turns)
+                if item is None:
+                    return gave
+                gave = True
+                job.items.put(item)
+        except StopIteration:
+            self.end(job)
+        except Cancelled:
+            self.end(job, ModelError(CLOSED))
+        except Exception as error:
+            self.end(job, error if isinstance(error, ModelError) else wrapped(error))
+        else:
+            return gave
+        return True
+
+    def end(self, job: Job[S], error: ModelError | None = None) -> None:
+        """The job is over, one way or the other."""
+        if job.turns is not None:
+            try:
+                job.turns.close()
+            except Exception as failure:
+                log.error("a job did not end as it should", exc_info=failure)
         with contextlib.suppress(Cancelled):
-            job.items.put(error)
+            if error is not None:
+                job.items.put(error)
+        job.items.end()
+        with self.lock:
+            if job in self.jobs:
+                self.jobs.remove(job)
 
     def drain(self) -> None:
-        """Fail the jobs that will not run."""
-        while True:
-            try:
-                job = self.jobs.get_nowait()
-            except queue.Empty:
-                return
-            if job is not None:
-                self.fail(job, ModelError(CLOSED))
-                job.items.end()
+        """Fail the jobs that are left."""
+        with self.lock:
+            left = [*self.jobs, *self.new]
+            self.new.clear()
+        for job in left:
+            self.end(job, ModelError(CLOSED))
 
 
 def wrapped(error: BaseException) -> ModelError:

@@ -146,6 +146,7 @@ class KVCache:
         self.reached = 0  # layers that hold the chunk of a forward pass which has not gone through all of them
         self.coming = 0  # tokens of that chunk
         self.marked: Mark | None = None
+        self.planned = config.max_context  # tokens that room is made for, if it is made ahead
         self.pasts: dict[int, native.Past] = {}
         self.device, self.scales, self.layers = torch.device(device), scales or {}, layers or {}
         self.shortest = min((spec.window for spec in config.layers if spec.window is not None), default=sys.maxsize)
@@ -181,7 +182,7 @@ class KVCache:
         self.reached, self.coming = self.reached + 1, chunk
         for store in self.stores[layer]:
             if self.config.layers[layer].window is None and end > store.capacity:
-                store.reserve(min(max(store.capacity * 5 // 4, end, 256), self.config.max_context), self.length)
+                store.reserve(max(min(max(store.capacity * 5 // 4, 256), self.planned), end), self.length)
 
     def past(self, layer: int, chunk: int) -> native.Past:
         """One layer as the kernels take it, who write `chunk` tokens into it and read it. Raises as `extend` does.
@@ -292,10 +293,10 @@ class KVCache:
             raise ValueError(f"cannot go back from {self.length} to {length} tokens: {why}")
         if self.marked and self.marked.length <= length:
             self.unwrite(self.marked, length, self.length)
-        self.length = length
+        self.length, self.marked = length, None
 
     def mark(self, count: int) -> None:
-        """Keep what the next `count` tokens will overwrite: until others come, `rewind` can go back as far as here.
+        """Keep what the next `count` tokens will overwrite: once they have come, `rewind` can go back as far as here.
 
         Raises ValueError for more than the shortest window: they would overwrite one another.
         """
@@ -321,13 +322,19 @@ class KVCache:
         for ring in self.rings():
             yield ring, torch.arange(start, start + count, device=ring.device) % ring.capacity
 
-    def snapshot(self) -> Snapshot:
-        """The rings as they are now. They are copied when this cache next writes to them, and not before."""
+    def snapshot(self, length: int | None = None) -> Snapshot:
+        """The rings as they are now. They are copied when this cache next writes to them, and not before.
+
+        While they have forgotten nothing, one of an earlier `length` can be had too. Raises ValueError.
+        """
+        at = self.length if length is None else length
+        if at != self.length and not 0 <= at <= self.length < self.shortest:
+            raise ValueError(f"the rings hold {self.length} tokens; nothing is known of them at {at}")
         held: list[tuple[Tensor, Tensor]] = []
         for ring in self.rings():
             ring.common = True
             held.append((ring.rows, ring.scales))
-        return Snapshot(self.length, tuple(held))
+        return Snapshot(at, tuple(held))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to where a snapshot of this cache was taken, whatever came after it."""

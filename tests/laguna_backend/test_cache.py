@@ -237,6 +237,18 @@ def test_a_snapshot_costs_no_memory_until_the_ring_is_written() -> None:
     assert torch.equal(snapshot.rings[0][0], kept)
 
 
+def test_a_snapshot_of_an_earlier_length_is_to_be_had_while_no_ring_has_forgotten_anything() -> None:
+    cache = KVCache(shape(8), storage="float32")
+    k, v = tokens(0, 9)
+    step(cache, k[:, :, :6], v[:, :, :6])
+    other = cache.fork(cache.snapshot(4), 0)
+    assert other.length == 4
+    assert torch.equal(step(other, k[:, :, 4:], v[:, :, 4:])[1][0], k)
+    step(cache, k[:, :, 6:], v[:, :, 6:])
+    with pytest.raises(ValueError, match="nothing is known"):
+        cache.snapshot(4)
+
+
 def test_more_tokens_than_the_window_cannot_be_marked() -> None:
     with pytest.raises(ValueError, match="window of 8"):
         KVCache(shape(8), storage="float32").mark(9)

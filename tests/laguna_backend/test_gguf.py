@@ -21,6 +21,7 @@ from laguna_backend.checkpoint.weights import CheckpointError, load_weights
 from laguna_backend.loading import load
 from laguna_backend.model.config import ConfigError, LagunaConfig
 from laguna_backend.model.forward import Laguna
+from laguna_backend.speaker import alone
 
 torch.set_num_threads(1)
 
@@ -149,7 +150,7 @@ def test_a_lone_gguf_file_speaks(source: Path, tmp_path: Path) -> None:
     mine, theirs = speaker.chat.tokenizer, reference.chat.tokenizer
     assert mine.encode(text).ids == theirs.encode(text).ids
     assert mine.decode([23, 24, 2, 80]) == theirs.decode([23, 24, 2, 80])
-    parts = list(speaker.say([User("hi")], [], Sampling(max_tokens=4), lambda: False))
+    parts = list(alone(speaker, speaker.say([User("hi")], [], Sampling(max_tokens=4))))
     assert isinstance(parts[-1], Stop)
 
 

@@ -23,6 +23,7 @@ from laguna_backend.checkpoint.kept import load_packed
 from laguna_backend.checkpoint.weights import CheckpointError, Loaded
 from laguna_backend.loading import load
 from laguna_backend.model.linear import Packer, Precision
+from laguna_backend.speaker import alone
 
 torch.set_num_threads(1)
 
@@ -192,7 +193,7 @@ def test_two_processes_on_one_folder_do_not_disturb_one_another(directory: Path)
 def test_a_model_that_was_kept_speaks_as_before(directory: Path) -> None:
     def say() -> list[object]:
         speaker = load(directory, weights="int8")
-        return [str(part) for part in speaker.say([User("hi")], [], Sampling(max_tokens=6), lambda: False)]
+        return [str(part) for part in alone(speaker, speaker.say([User("hi")], [], Sampling(max_tokens=6)))]
 
     assert say()[:-1] == say()[:-1]
     assert len(files(directory)) == 1

@@ -20,6 +20,7 @@ from laguna_backend.loading import load
 from laguna_backend.model.cache import KVCache
 from laguna_backend.model.forward import Laguna, joined, random_weights
 from laguna_backend.model.linear import Int8, Packer, Precision, Stack, linear, one_row, to_int4, to_int8
+from laguna_backend.speaker import alone
 
 torch.set_num_threads(1)
 
@@ -135,7 +136,7 @@ def test_a_packed_checkpoint_speaks(directory: Path, precision: Precision, caplo
     with caplog.at_level(logging.INFO, "laguna"):
         speaker = load(directory, weights=precision)
     assert "rms error of the weights" in caplog.text
-    parts = list(speaker.say([User("hi")], [], Sampling(max_tokens=6), lambda: False))
+    parts = list(alone(speaker, speaker.say([User("hi")], [], Sampling(max_tokens=6))))
     assert isinstance(parts[-1], Stop)
     assert parts[-1].usage.output
 

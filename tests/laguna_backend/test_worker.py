@@ -16,7 +16,7 @@ import pytest
 
 from acp_server.model import ModelError, ModelInfo, Part, Stop, Text
 from laguna_backend.engine.relay import Cancelled, Relay
-from laguna_backend.engine.worker import PARTS_AHEAD, Worker
+from laguna_backend.engine.worker import PARTS_AHEAD, Run, Worker
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +39,11 @@ class Counter:
         self.threads: set[int] = set()
         self.finished = threading.Event()
 
-    def say(self, text: str, cancelled: Callable[[], bool]) -> Generator[Part, None, None]:
+    def step(self) -> bool:
+        self.threads.add(threading.get_ident())
+        return False
+
+    def say(self, text: str, cancelled: Callable[[], bool]) -> Generator[Part | None, None, None]:
         self.threads.add(threading.get_ident())
         count, *words = text.split()
         try:
@@ -55,6 +59,9 @@ class Counter:
                 case ["break"]:
                     raise KeyError("secret")
                 case ["wait"]:
+                    while True:
+                        yield None
+                case ["sleep"]:
                     while not cancelled():
                         time.sleep(0.001)
                     raise Cancelled
@@ -68,7 +75,7 @@ def worker(speaker: Counter | None = None) -> Worker[Counter]:
     return Worker(lambda: speaker or Counter())
 
 
-def counting(text: str) -> Callable[[Counter, Callable[[], bool]], Generator[Part, None, None]]:
+def counting(text: str) -> Run[Counter, Part]:
     return lambda speaker, cancelled: speaker.say(text, cancelled)
 
 
@@ -95,7 +102,15 @@ async def test_everything_runs_on_one_thread_that_is_not_the_loops() -> None:
     await one.close()
 
 
-async def test_steps_asked_for_at_once_are_said_one_after_another() -> None:
+async def test_what_is_asked_at_once_is_said_side_by_side() -> None:
+    one = worker()
+    async with aclosing(one.stream(counting("1 wait"))) as waiting:
+        assert await anext(waiting) == Text("1")
+        assert len(await say(one, "50")) == 51
+    await one.close()
+
+
+async def test_everything_that_is_asked_at_once_is_answered() -> None:
     one = worker()
     answers: list[list[Part]] = []
 
@@ -200,7 +215,7 @@ async def test_ready_can_be_cancelled_and_asked_again() -> None:
 
 
 async def test_more_requests_than_the_queue_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("laguna_backend.engine.worker.WAITING_JOBS", 2)
+    monkeypatch.setattr("laguna_backend.engine.worker.MOST_JOBS", 3)
     one = worker()
     refused: list[str] = []
     started = anyio.Event()
@@ -272,7 +287,7 @@ def test_a_loop_that_ended_does_not_hold_the_thread(anyio_backend: str) -> None:
     relays: list[Relay[int]] = []
 
     async def make() -> None:
-        relays.append(Relay(1))
+        relays.append(Relay(1, print))
 
     anyio.run(make, backend=anyio_backend)
     with pytest.raises(Cancelled):
@@ -309,7 +324,7 @@ def numbers() -> Iterator[int]:
 
 
 async def test_a_relay_gives_what_was_put_before_its_end() -> None:
-    relay: Relay[int] = Relay(8)
+    relay: Relay[int] = Relay(8, print)
 
     def fill() -> None:
         for number in numbers():
