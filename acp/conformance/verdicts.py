@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from .walking import Json, Object, obj
@@ -59,6 +60,7 @@ class Report:
     outcomes: tuple[Outcome, ...]
     seconds: float = 0.0
     hello: Object = field(default_factory=dict[str, Json])
+    when: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
 
     @property
     def conformant(self) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,6 +13,8 @@ import pytest
 
 from acp.conformance.__main__ import main
 from acp.conformance.patterns import fill, mismatch
+from acp.conformance.report import as_html
+from acp.conformance.verdicts import Check, Outcome, Report
 
 DOUBLE = [sys.executable, str(Path(__file__).parent / "doubles" / "agent.py")]
 
@@ -29,6 +33,23 @@ def test_a_failure_is_told_in_every_form(tmp_path: Path) -> None:
     suite = ElementTree.parse(files[1]).getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
     assert "NOT CONFORMANT" in files[2].read_text()
+
+
+def test_a_page_needs_nothing_else_and_takes_no_word_for_markup() -> None:
+    check = Check("a.b", "A <b>check</b>", ("ACP-007",), "mandatory")
+    said = (("client", '{"a": "<script>"}'), ("agent", "</div>"))
+    failed = Outcome(check, "fail", "it said </style>", transcript=said)
+    advised = Outcome(replace(check, id="a.c", tier="advisory"), "fail", "better not")
+    hello = {"agentInfo": {"name": "<img src=x>", "version": "1"}}
+    page = as_html(Report("agent", "a & b", 1, (failed, advised, Outcome(check, "pass")), hello=hello))
+    assert "<title>&lt;img src=x&gt; 1: not conformant</title>" in page
+    assert "{&quot;a&quot;: &quot;&lt;script&gt;&quot;}" in page
+    assert page.count('class="advice"') == 2, "in the bar of its tier, and in the matrix"
+    assert (page.count("<script"), page.count("<style"), page.count("</style>")) == (1, 1, 1)
+    assert not re.search(r"<(img|link|iframe|object|script\s)|@import|url\(", page)
+    links = set(re.findall(r'(?<=href=")http[^"]*', page))
+    assert all(link.startswith("https://agentclientprotocol.com/protocol") for link in links)
+    assert "JSONRPC-001" in page, "the kit's name of a requirement can be looked for"
 
 
 def test_an_agent_that_cannot_be_started_fails() -> None:

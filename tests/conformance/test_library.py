@@ -104,7 +104,17 @@ def test_a_wheel_judges_outside_of_the_checkout(tmp_path: Path) -> None:
         "import acp.conformance.facts, acp.conformance.__main__; print(acp.conformance.facts.SPEC); "
         "sys.exit(acp.conformance.__main__.main(sys.argv[1:]))"
     )
-    options = ["agent", "--only", "turn.tour", "--", sys.executable, str(DOUBLE), "1"]
+    options = [
+        "agent",
+        "--only",
+        "turn.tour",
+        "--html",
+        str(tmp_path / "a.html"),
+        "--",
+        sys.executable,
+        str(DOUBLE),
+        "1",
+    ]
     check = [sys.executable, "-I", "-S", "-c", code, *options]
     done = subprocess.run(check, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60)
     assert done.returncode == 0, done.stderr

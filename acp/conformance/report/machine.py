@@ -34,6 +34,7 @@ def as_json(report: Report) -> str:
         "name": report.name,
         "protocol": report.version,
         "conformant": report.conformant,
+        "when": report.when,
         "seconds": round(report.seconds, 3),
         "counts": {tier: {word: report.count(word, tier) for word in VERDICTS} for tier in TIERS},
         "hello": report.hello,
