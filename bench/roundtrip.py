@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 
-from wire import Run, Side, conditions, network_sides, ratio, raw, run, show, sides
+from wire import OVER, Run, Side, conditions, network_sides, ratio, raw, run, show, sides
 
 WHAT = {"ping": "_ping", "new": "session/new"}
 
@@ -50,10 +50,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2_000, help="requests in a run (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=5, help="runs of each side (default: %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="append the results to a file, one JSON object a line")
-    parser.add_argument("--ws", action="store_true", help="over WebSocket on the loopback instead of stdio")
+    parser.add_argument("--over", choices=OVER, default="stdio", help="what carries the texts (default: %(default)s)")
     options = parser.parse_args()
-    found, missing = network_sides() if options.ws else sides()
-    over = " over WebSocket" if options.ws else ""
+    found, missing = sides() if options.over == "stdio" else network_sides(options.over)
+    over = OVER[options.over]
     for task, method in WHAT.items():
         began = conditions()
         times = measure(found, task, options.count, options.runs)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 
-from wire import Run, Side, conditions, network_sides, ratio, raw, run, show, sides
+from wire import OVER, Run, Side, conditions, network_sides, ratio, raw, run, show, sides
 
 
 def measure(found: list[Side], count: int, runs: int) -> dict[str, list[Run]]:
@@ -52,12 +52,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20_000, help="updates in the turn (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=5, help="runs of each side (default: %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="append the results to a file, one JSON object a line")
-    parser.add_argument("--ws", action="store_true", help="over WebSocket on the loopback instead of stdio")
+    parser.add_argument("--over", choices=OVER, default="stdio", help="what carries the texts (default: %(default)s)")
     options = parser.parse_args()
-    found, missing = network_sides() if options.ws else sides()
+    found, missing = sides() if options.over == "stdio" else network_sides(options.over)
     began = conditions()
     times = measure(found, options.count, options.runs)
-    over = " over WebSocket" if options.ws else ""
+    over = OVER[options.over]
     title = f"Streaming{over}: {options.count:,} updates in a turn, medians of {options.runs}"
     show(title, table(times, options.count), began, missing, options.json, raw(times))
 

@@ -2,7 +2,8 @@
 
 A side is an agent and a client of one SDK, each a process of its own, joined by pipes. A client is started as
 `CLIENT JOB AGENT [ARG ...]`, where JOB is JSON: `task` (`stream`, `ping` or `new`), `count`, `warm` (how many go before
-and are not counted) and `delay` (seconds that the handler of an update is busy). It prints `{"agent": PID}` when it is
+and are not counted), `delay` (seconds that the handler of an update is busy) and `over` (`stdio`, or `ws` or `http` to
+an agent that is told `--network` and prints its URL). It prints `{"agent": PID}` when it is
 warm and waits for a line; then it does the job and prints `{"seconds", "count", "micros"}`, and waits for another line.
 In between we read both processes' CPU time and memory, from outside and alike for all.
 
@@ -25,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 BENCH = Path(__file__).resolve().parent
+OVER = {"stdio": "", "ws": " over WebSocket", "http": " over HTTP"}
+"""What can carry the texts, and how a title says so."""
 PATIENCE = 600.0
 """Seconds that one run may take before its processes are killed."""
 
@@ -37,6 +40,7 @@ class Side:
     client: list[str]
     agent: list[str]
     whole: bool = False
+    over: str = "stdio"
 
     def command(self, job: str) -> list[str]:
         return [*self.client, job, *self.agent, *([job] if self.whole else [])]
@@ -92,14 +96,12 @@ def sides() -> tuple[list[Side], list[str]]:
     else:
         missing.append("Python SDK: ACP_PEER_PYTHON is not set")
     if folder := os.environ.get("ACP_PEER_NODE"):
-        node = shutil.which("node") or "node"
-        for script in peers.glob("*.mjs"):
-            shutil.copy(script, folder)  # Node resolves packages from where the script lies
+        node = typescript_scripts(folder)
         found.append(
             Side(
                 f"TypeScript SDK {typescript_sdk(folder)}",
-                [node, f"{folder}/ts_client.mjs"],
-                [node, f"{folder}/ts_agent.mjs"],
+                [*node, f"{folder}/ts_client.mjs"],
+                [*node, f"{folder}/ts_agent.mjs"],
             )
         )
     else:
@@ -107,20 +109,38 @@ def sides() -> tuple[list[Side], list[str]]:
     return found, missing
 
 
-def network_sides() -> tuple[list[Side], list[str]]:
-    """Who can be measured over WebSocket on the loopback. The peer's Python needs uvicorn and websockets."""
+def network_sides(over: str) -> tuple[list[Side], list[str]]:
+    """Who can be measured over `ws` or `http` on the loopback. The peer's Python needs uvicorn, its Node ws."""
     ours, peers, python = BENCH / "ours", BENCH / "peers", [sys.executable]
-    found = [Side("ours, Connection", [*python, f"{ours}/client.py"], [*python, f"{ours}/agent.py", "--ws"])]
-    missing = ["TypeScript SDK: its WebSocket transport needs a package and a Node that are not assumed here"]
+    agent = [*python, f"{ours}/agent.py", "--network"]
+    found = [Side("ours, Connection", [*python, f"{ours}/client.py"], agent, over=over)]
+    missing: list[str] = []
     if peer := os.environ.get("ACP_PEER_PYTHON"):
-        client, agent = [peer, f"{peers}/python_client.py"], [peer, f"{peers}/python_ws_agent.py"]
-        found += [
-            Side(f"Python SDK {python_sdk(peer)}, as it comes: compressed", client, agent),
-            Side(f"Python SDK {python_sdk(peer)}, compression off", client, [*agent, "--plain"]),
-        ]
+        client, agent = [peer, f"{peers}/python_client.py"], [peer, f"{peers}/python_network_agent.py"]
+        name = f"Python SDK {python_sdk(peer)}"
+        if over == "ws":
+            found += [
+                Side(f"{name}, as it comes: compressed", client, agent, over=over),
+                Side(f"{name}, compression off", client, [*agent, "--plain"], over=over),
+            ]
+        else:
+            found.append(Side(name, client, agent, over=over))
     else:
         missing.append("Python SDK: ACP_PEER_PYTHON is not set")
+    if folder := os.environ.get("ACP_PEER_NODE"):
+        node = typescript_scripts(folder)
+        client, agent = [*node, f"{folder}/ts_client.mjs"], [*node, f"{folder}/ts_agent.mjs", "--network"]
+        found.append(Side(f"TypeScript SDK {typescript_sdk(folder)}", client, agent, over=over))
+    else:
+        missing.append("TypeScript SDK: ACP_PEER_NODE is not set")
     return found, missing
+
+
+def typescript_scripts(folder: str) -> list[str]:
+    """Node, which resolves packages from where a script lies; so the scripts are copied to the packages."""
+    for script in (BENCH / "peers").glob("*.mjs"):
+        shutil.copy(script, folder)
+    return [shutil.which("node") or "node"]
 
 
 def python_sdk(python: str) -> str:
@@ -138,7 +158,7 @@ def typescript_sdk(folder: str) -> str:
 
 def run(side: Side, task: str, count: int, *, warm: int = 500, delay: float = 0.0) -> Run:
     """Let a side do a job once, in processes of its own. Raises RuntimeError when it does not."""
-    job = json.dumps({"task": task, "count": count, "warm": warm, "delay": delay})
+    job = json.dumps({"task": task, "count": count, "warm": warm, "delay": delay, "over": side.over})
     with _started(side.command(job)) as process:
         agent = int(_heard(process, side)["agent"])
         before = usage(process.pid), usage(agent)

@@ -1,6 +1,7 @@
 """An agent with the least that ours need: a `Connection` on stdin and stdout, and four handlers.
 
-With `--ws` on WebSocket instead. A prompt `N` streams N updates and ends; `_ping` and `session/new` answer at once.
+With `--network` over WebSocket and HTTP instead. A prompt `N` streams N updates and ends; `_ping` and `session/new`
+answer at once.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    if "--ws" in sys.argv:
+    if "--network" in sys.argv:
         from network import serve
 
         anyio.run(serve, talk)

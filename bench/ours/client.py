@@ -57,12 +57,12 @@ async def ask(connection: Connection, task: str, count: int) -> list[float]:
 
 
 @asynccontextmanager
-async def reached(command: list[str]) -> AsyncGenerator[tuple[Transport, int]]:
-    """The agent, over its stdin and stdout or, if it is told to serve WebSocket, over that."""
-    if "--ws" in command:
+async def reached(command: list[str], way: str) -> AsyncGenerator[tuple[Transport, int]]:
+    """The agent, over its stdin and stdout or over the network."""
+    if way != "stdio":
         import network
 
-        async with network.reached(command) as found:
+        async with network.reached(command, way) as found:
             yield found
     else:
         async with spawn_agent(command) as transport:
@@ -73,7 +73,10 @@ async def main(job: dict[str, Any], command: list[str]) -> None:
     counter = Counter()
     handlers = Handlers().on(REPORT, counter.updated)
     calls = (schema.INITIALIZE, schema.SESSION_NEW, schema.SESSION_PROMPT, PING)
-    async with reached(command) as (transport, pid), Connection(transport, handlers, calls=calls) as connection:
+    async with (
+        reached(command, job["over"]) as (transport, pid),
+        Connection(transport, handlers, calls=calls) as connection,
+    ):
         await connection.call(schema.INITIALIZE, schema.InitializeRequest(protocol_version=1))
         await connection.call(schema.SESSION_NEW, schema.NewSessionRequest(cwd=os.getcwd(), mcp_servers=[]))
         if job["task"] == "stream":

@@ -54,9 +54,10 @@ async def ask(agent: Any, task: str, count: int) -> list[float]:
 
 
 @asynccontextmanager
-async def reached(client: acp.Client, *command: str):
-    """An agent that serves WebSocket and says where; `--plain` turns compression off here too."""
+async def reached(client: acp.Client, way: str, *command: str):
+    """An agent on the network that says where it is; `--plain` turns compression off here too."""
     import websockets.asyncio.client
+    from acp.http.client import create_http_stream
     from acp.ws import client as ws
 
     if "--plain" in command:
@@ -64,7 +65,10 @@ async def reached(client: acp.Client, *command: str):
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
         url = (await process.stdout.readline()).decode().strip()
-        transport = await ws.create_websocket_stream(url)
+        if way == "http":
+            transport = create_http_stream(url)
+        else:
+            transport = await ws.create_websocket_stream(url.replace("http:", "ws:"))
         agent = acp.connect_to_agent(client, transport)
         yield agent, process
         await agent.close()
@@ -75,8 +79,9 @@ async def reached(client: acp.Client, *command: str):
 
 async def main(job: dict[str, Any], command: list[str]) -> None:
     counter = Counter()
-    reach = reached if any("_ws_" in word for word in command) else acp.spawn_agent_process
-    async with reach(counter, command[0], *command[1:]) as (agent, process):
+    way = job["over"]
+    reaching = acp.spawn_agent_process(counter, *command) if way == "stdio" else reached(counter, way, *command)
+    async with reaching as (agent, process):
         await agent.initialize(protocol_version=acp.PROTOCOL_VERSION)
         await agent.new_session(cwd=os.getcwd(), mcp_servers=[])
         if job["task"] == "stream":

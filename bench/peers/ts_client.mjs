@@ -1,15 +1,13 @@
 // The official TypeScript SDK's client, counting updates: `ts_client.mjs JOB AGENT [ARG ...]`.
 // See `bench/wire.py` for what a client has to say and when.
-import { spawn } from "node:child_process";
 import { readSync } from "node:fs";
-import { Readable, Writable } from "node:stream";
 import * as acp from "@agentclientprotocol/sdk";
+import { reach } from "./ts_reach.mjs";
 
 const { methods } = acp;
 const job = JSON.parse(process.argv[2]);
 const [command, ...args] = process.argv.slice(3);
-const child = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"] });
-const stream = acp.ndJsonStream(Writable.toWeb(child.stdin), Readable.toWeb(child.stdout));
+const [child, stream] = await reach(job.over, command, args);
 
 let counted = 0;
 let expected = 0;
@@ -62,5 +60,5 @@ await app.connectWith(stream, async (agent) => {
   else micros = await ask(agent, job.count);
   say({ seconds: (performance.now() - began) / 1000, count: counted, micros });
 });
-child.stdin.end();
+child.kill();
 process.exit(0);
