@@ -17,12 +17,13 @@ opened, on both sides, is in `websocket_opening`.
 from __future__ import annotations
 
 import math
+import os
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager, suppress
 
 import anyio
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
@@ -42,6 +43,7 @@ AHEAD, LOOK = 0.1, 0.25
 """Seconds that are spent on that at a time, and between two times."""
 MOST_REPLIES = 1024
 """Pongs that may be unsent; a peer that pings more and reads none is given up."""
+_SOCKETS = {"asyncio.trsock", "trio._socket"}
 _FINAL = {1000, 1002, 1003, 1007, 1008, 1009, 1010}
 """Close codes after which the same would happen again."""
 
@@ -71,6 +73,9 @@ class WebSocketTransport:
         self._in_network = False
         self._ended = self._gone = self._torn = self._closed = False
         self._why = ""
+        self._rest = b""
+        raw = stream.extra(SocketAttribute.raw_socket, None) if isinstance(stream, SocketStream) else None
+        self._socket = raw if type(raw).__module__ in _SOCKETS and os.name == "posix" else None
         self.farewell: tuple[int, str] = (1000, "")
         """Code and reason of the close that we send (RFC 6455 7.4)."""
 
@@ -110,7 +115,34 @@ class WebSocketTransport:
             await self._write()
 
     def send_now(self, *texts: bytes) -> bool:
-        return False
+        if self._sending.locked() or self._protocol.writes or self._rest or self._torn or self._closed:
+            return False
+        if (descriptor := self._descriptor()) < 0 or sum(map(len, texts)) > PIECE:
+            return False
+        try:
+            for text in texts:
+                self._protocol.send_text(text)
+        except InvalidState:
+            return False
+        data = b"".join(self._protocol.data_to_send())
+        try:
+            self._rest = data[os.write(descriptor, data) :]
+        except BlockingIOError:
+            self._rest = data
+        except OSError as error:
+            self._torn, self._why = True, self._why or str(error)
+            return False
+        if self._rest:
+            self._wake.set()
+        return True
+
+    def _descriptor(self) -> int:
+        """What the system calls the socket; -1 where there is none, or nobody may write to it beside its stream.
+
+        Both event loops' streams have nothing unsent once `send` has returned, and their sockets tell when they are
+        closed: a number that is used again is somebody else's.
+        """
+        return -1 if self._socket is None else int(self._socket.fileno())
 
     def epitaph(self) -> str:
         if self._why:
@@ -210,8 +242,8 @@ class WebSocketTransport:
     async def _write(self) -> None:
         """Send what the protocol has. Needs the lock. What was cut off in the middle leaves the stream torn."""
         try:
-            while self._protocol.writes:
-                data = b"".join(self._protocol.data_to_send())
+            while self._rest or self._protocol.writes:
+                data, self._rest = self._rest + b"".join(self._protocol.data_to_send()), b""
                 for start in range(0, len(data), PIECE):
                     self._sending_since = anyio.current_time()  # `keep` watches it, which is cheaper than a scope each
                     await self._stream.send(data[start : start + PIECE] if len(data) > PIECE else data)
@@ -268,7 +300,7 @@ class WebSocketTransport:
                 self._asked = now
                 with suppress(InvalidState):
                     self._protocol.send_ping(b"")
-        if self._protocol.writes and not self._sending.statistics().locked:
+        if (self._rest or self._protocol.writes) and not self._sending.locked():
             async with self._sending:
                 with anyio.move_on_after(self._limits.stall) as limit:
                     await self._write()

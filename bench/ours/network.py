@@ -1,4 +1,4 @@
-"""An agent that was started as a child and is reached over WebSocket or HTTP: both ends, with no more than they need."""
+"""An agent that was started as a child and is reached over WebSocket or HTTP: both ends, with the least they need."""
 
 from __future__ import annotations
 
