@@ -53,6 +53,10 @@ class ChildTransport:
     async def send(self, *texts: bytes) -> None:
         await self._wire.send(*texts)
 
+    async def write(self, data: bytes) -> None:
+        """Bytes as they are, which need be no whole lines."""
+        await self._wire.write(data)
+
     def send_now(self, *texts: bytes) -> bool:
         return self._wire.send_now(*texts)
 

@@ -44,7 +44,11 @@ class DescriptorTransport:
         return self._waiting.popleft()
 
     async def send(self, *texts: bytes) -> None:
-        rest = memoryview(b"\n".join([*texts, b""]))
+        await self.write(b"\n".join([*texts, b""]))
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes as they are, which need be no whole lines."""
+        rest = memoryview(data)
         self._sending = True
         try:
             while rest:

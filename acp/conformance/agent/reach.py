@@ -73,13 +73,10 @@ class _ChildLine:
         return await self.transport.receive()
 
     async def write(self, data: bytes) -> None:
-        if self.transport.process.stdin is None:
-            raise anyio.ClosedResourceError
-        await self.transport.process.stdin.send(data)
+        await self.transport.write(data)
 
     async def hang_up(self) -> None:
-        if self.transport.process.stdin is not None:
-            await self.transport.process.stdin.aclose()
+        self.transport.end_input()
 
     async def ended(self, seconds: float) -> bool:
         with anyio.move_on_after(seconds):

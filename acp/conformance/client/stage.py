@@ -261,7 +261,7 @@ async def start_client(
             process.end_input()
         else:
             with suppress(OSError):
-                await process.send(says.removesuffix("\n").encode())
+                await process.write(says.encode())
         async with task_group(cancel_at_end=True) as group:
             group.start_soon(_drain, process)
             yield ProcessPlayer(process, stage)
