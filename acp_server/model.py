@@ -87,6 +87,7 @@ class Sampling:
     """How one step is sampled. `None` means the backend's own default for its model.
 
     `thinking_budget` is how many tokens the model may think before it has to go on: by default as many as it likes.
+    `session` names the conversation, so that what was computed of it is kept apart from others'.
     """
 
     temperature: float | None = None
@@ -97,6 +98,7 @@ class Sampling:
     max_tokens: int | None = None
     thinking: bool | None = None
     thinking_budget: int | None = None
+    session: str | None = None
 
 
 # What the model says ------------------------------------------------------------------------------

@@ -19,7 +19,9 @@ _MODES: Mapping[Policy, tuple[str, str]] = {
     "edits": ("Accept edits", "Edit files in the workspace without asking; ask before commands"),
     "all": ("Allow all", "Ask for nothing but changes of protected files"),
 }
-_THOUGHTS = {"on": "Think", "off": "Do not think"}
+_THOUGHTS = {"on": "Think", "brief": "Think briefly", "off": "Do not think"}
+BRIEF = 512
+"""Tokens of thought before each answer of a model that thinks briefly."""
 
 
 @dataclass(slots=True)
@@ -36,7 +38,13 @@ class Options:
         return self.models[self.model]
 
     def sampling(self, default: Sampling) -> Sampling:
-        return default if self.thought == "on" else replace(default, thinking=False)
+        match self.thought:
+            case "off":
+                return replace(default, thinking=False)
+            case "brief":
+                return replace(default, thinking_budget=BRIEF)
+            case _:
+                return default
 
     def values(self) -> dict[str, str]:
         return {MODE: self.mode, MODEL: self.model, THOUGHT: self.thought}

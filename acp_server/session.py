@@ -263,7 +263,7 @@ class Session:
             self._emit,
             self._ask,
             self._group,
-            self.options.sampling(self._settings.sampling),
+            replace(self.options.sampling(self._settings.sampling), session=self.id),
             self._settings.max_steps,
             self._client.crowded,
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from acp_server.model import Message, ModelInfo, Part, Sampling, ToolSpec
 
+from .engine.limits import MIB, Limits
 from .engine.worker import Worker
 
 if TYPE_CHECKING:
@@ -37,13 +38,22 @@ class LagunaBackend:
         weights: Precision = "bf16",
         group: int = 32,
         adapter: Path | None = None,
+        limits: Limits | None = None,
     ) -> None:
-        self.directory = directory
+        self.directory, self.limits = directory, limits or Limits()
 
         def load() -> LagunaSpeaker:
             from .loading import load  # torch begins here
 
-            return load(directory, device=device, storage=cache, weights=weights, group=group, adapter=adapter)
+            return load(
+                directory,
+                device=device,
+                storage=cache,
+                weights=weights,
+                group=group,
+                adapter=adapter,
+                limits=self.limits,
+            )
 
         self.worker: Worker[LagunaSpeaker] = Worker(load)
 
@@ -109,12 +119,20 @@ def open_backend(
     group: str | None = None,
     kv: str | None = None,
     adapter: str | None = None,
+    at_once: str | None = None,
+    waiting: str | None = None,
+    cache_mib: str | None = None,
+    snapshot_mib: str | None = None,
+    chunk: str | None = None,
+    guess: str | None = None,
 ) -> LagunaBackend:
     """The backend of a checkpoint directory, of laguna-nano without one. Cheap: nothing is loaded before `ready`.
 
     `weights` is bf16, int8 or int4, `group` the size of INT4's groups, `kv` is fp32, bf16 or fp8: how weights and cache
-    are held. `adapter` is the directory of one that was trained for the checkpoint. All are texts, as they come from a
-    command line. Raises ValueError for any other.
+    are held. `adapter` is the directory of one that was trained for the checkpoint. The rest limits the engine
+    (`Limits`): `at_once` requests run and `waiting` ones wait, caches take `cache_mib` and snapshots `snapshot_mib`, a
+    pass runs `chunk` tokens of a prompt, `guess` is on or off. All are texts, as they come from a command line. Raises
+    ValueError for what makes no sense.
     """
     return LagunaBackend(
         named(path) if path else NANO,
@@ -123,7 +141,30 @@ def open_backend(
         group=int(one_of("group", group or "32", GROUPS)),
         cache=STORAGES[one_of("kv", kv, tuple(STORAGES))] if kv else None,
         adapter=Path(adapter).expanduser().resolve() if adapter else None,
+        limits=limits_of(
+            running=number("at_once", at_once),
+            waiting=number("waiting", waiting),
+            cache=number("cache_mib", cache_mib, MIB),
+            snapshots=number("snapshot_mib", snapshot_mib, MIB),
+            chunk=number("chunk", chunk),
+            guess=one_of("guess", guess or "on", ("on", "off")) == "on",
+        ),
     )
+
+
+def limits_of(**given: int | None) -> Limits:
+    """The limits that are given, the others as they are. Raises ValueError."""
+    found: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return Limits(**found)
+
+
+def number(name: str, text: str | None, unit: int = 1) -> int | None:
+    """What an option says. Raises ValueError."""
+    if text is None:
+        return None
+    if not text.isdecimal():
+        raise ValueError(f"{name} is {text!r}; it is a number")
+    return int(text) * unit
 
 
 def named(path: str) -> Path:

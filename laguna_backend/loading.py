@@ -19,10 +19,12 @@ from .checkpoint.configuration import read_config, read_json
 from .checkpoint.gguf_file import gguf_files, gguf_texts
 from .checkpoint.hub import is_name, pulled
 from .checkpoint.kept import load_packed
+from .checkpoint.memory import free_on
 from .checkpoint.weights import CheckpointError, load_weights
 from .engine.engine import Engine
+from .engine.limits import Limits
 from .engine.request import Rule
-from .model.cache import Storage
+from .model.cache import Storage, cache_bytes
 from .model.config import ConfigError, LagunaConfig
 from .model.device import place, spread
 from .model.forward import Laguna, joined
@@ -31,6 +33,7 @@ from .speaker import LagunaSpeaker
 
 log = logging.getLogger("laguna")
 
+LEAST_CACHED = 4096  # tokens that caches may hold whatever memory is free
 COMPACT_BELOW = 16_384  # tokens of context: less than this is no place for a long system prompt
 SAMPLE = "def read(path: str) -> bytes:\n    with open(path) as file:  # the whole file\n        return file.read()\n"
 
@@ -43,11 +46,13 @@ def load(
     weights: Precision = "bf16",
     group: int = 32,
     adapter: Path | None = None,
+    limits: Limits | None = None,
 ) -> LagunaSpeaker:
     """Load a checkpoint directory. Raises ModelError, saying which file or field is wrong.
 
     `weights` other than "bf16" packs them while they come, on a CPU: INT8 by row, INT4 by groups of `group`. What was
     packed is kept (`checkpoint.kept`). `adapter` is the directory of one that was trained for this checkpoint.
+    Without a limit of their own, all caches together take half of the memory that is free when the weights are there.
     """
     directory, name = found(directory), str(directory)
     if not directory.is_dir():
@@ -84,7 +89,10 @@ def load(
         log.info("%s in %s: %.0f MiB, %.2f %% rms error of the weights", name, weights, size, 100 * error)
     spelling = TokenBytes(tokenizer)
     laguna = Laguna(config, joined(loaded.weights))
-    engine = Engine(laguna, storage=kept, scales=loaded.cache_scales, text_of=spelling)
+    limits = limits or Limits()
+    if limits.cache is None and (free := free_on(placement.device)):
+        limits = replace(limits, cache=max(free // 2, cache_bytes(config, LEAST_CACHED, kept)))
+    engine = Engine(laguna, storage=kept, scales=loaded.cache_scales, text_of=spelling, limits=limits)
     info = describe(directory, config, tokenizer)
     if adapter:
         info = replace(info, name=f"{info.name} with {adapter.name}")

@@ -166,7 +166,7 @@ class LagunaSpeaker:
                 stop_ids=extras.stop_ids,
                 logprobs=extras.logprobs,
                 constraints=extras.constraints,
-                session=extras.session,
+                session=extras.session or sampling.session,
             )
         except ValueError as error:
             raise ModelError(f"sampling: {error}") from error

@@ -83,6 +83,15 @@ def free_memory() -> int:
         return 0
 
 
+def free_on(device: torch.device) -> int:
+    """Bytes that are free on a device; 0 where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return max(0, int(torch.mps.recommended_max_memory()) - int(torch.mps.driver_allocated_memory()))
+    return free_memory()
+
+
 def longest(config: LagunaConfig, room: int, storage: Storage) -> int:
     """The most tokens of context whose cache takes no more than `room` bytes, up to the model's own."""
     low, high = 0, config.max_context

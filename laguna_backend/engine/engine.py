@@ -25,43 +25,16 @@ from ..model.batch import Batch
 from ..model.cache import KVCache, Snapshot, Storage, cache_bytes
 from ..model.forward import Laguna
 from .generation import Generation, never, no_text
+from .limits import MIB, Limits
 from .past import Past, Pasts
 from .relay import Cancelled
 from .request import Busy, CacheFull, ContextOverflow, Finish, Request, Step
 
 T = TypeVar("T")
 
-MIB = 1 << 20
 SHORT = 8
 """tokens that are run together with other answers' next ones, instead of as a chunk of a prompt"""
 NO_MEMORY = "there is not enough memory to go on; shorter prompts, or fewer at a time, need less"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What an engine takes. Raises ValueError for what makes no sense.
-
-    `running` requests take turns and `waiting` ones wait for it. `cache` and `snapshots` are bytes of memory, None: as
-    much as there is. `chunk` is how many tokens of a prompt one pass runs, a power of two, and `every` how many lie
-    between two snapshots of a long one: no change to it costs more than these again.
-    """
-
-    running: int = 8
-    waiting: int = 64
-    cache: int | None = None
-    snapshots: int | None = 1024 * MIB
-    chunk: int = 512
-    every: int = 4096
-
-    def __post_init__(self) -> None:
-        if self.chunk < 16 or self.chunk.bit_count() != 1 or self.every % self.chunk:
-            raise ValueError(f"chunk is {self.chunk}; it is a power of two, at least 16, that divides {self.every}")
-        for name in ("running", "waiting", "every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}")
-        for name in ("cache", "snapshots"):
-            if (given := getattr(self, name)) is not None and given < 0:
-                raise ValueError(f"{name} is {given}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +64,7 @@ class Engine:
         self.storage: Storage = storage
         self.limits = limits or Limits()
         self.device = laguna.weights.embed.device
-        self.pasts = Pasts(
-            self.new_cache, self.size_of, cache_limit=self.limits.cache, snapshot_limit=self.limits.snapshots
-        )
+        self.pasts = Pasts(self.new_cache, self.size_of, self.limits)
         self.waiting: deque[Generation] = deque()
         self.running: list[Generation] = []
         self.clock = itertools.count(1)

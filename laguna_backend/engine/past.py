@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from ..model.cache import KVCache, Snapshot
+from .limits import Limits
 
 ROOM = 1024
 """tokens of an answer that room is made for at once; more is made as it grows"""
@@ -69,18 +70,10 @@ class Past:
 
 
 class Pasts:
-    """All pasts there are. The limits are bytes of caches and of snapshots; None: no limit but the memory's."""
+    """All pasts there are, within the limits on their memory and number."""
 
-    def __init__(
-        self,
-        new_cache: Callable[[], KVCache],
-        size_of: Callable[[int], int],
-        *,
-        cache_limit: int | None = None,
-        snapshot_limit: int | None = None,
-    ) -> None:
-        self.new_cache, self.size_of = new_cache, size_of
-        self.cache_limit, self.snapshot_limit = cache_limit, snapshot_limit
+    def __init__(self, new_cache: Callable[[], KVCache], size_of: Callable[[int], int], limits: Limits) -> None:
+        self.new_cache, self.size_of, self.limits = new_cache, size_of, limits
         self.all: list[Past] = []
         self.clock = itertools.count(1)
 
@@ -149,7 +142,8 @@ class Pasts:
         return sum(past.bytes_used() for past in self.all)
 
     def has_room(self, size: int, freed: int = 0) -> bool:
-        return self.cache_limit is None or self.bytes_used() - freed + size <= self.cache_limit
+        limit = self.limits.cache
+        return limit is None or self.bytes_used() - freed + size <= limit
 
     def make_room(self, size: int, keep: Past | None = None) -> bool:
         """Give up idle pasts, the one longest unused first, until `size` more bytes fit; whether they do. Where they
@@ -157,7 +151,7 @@ class Pasts:
         idle = sorted((past for past in self.all if not past.busy and past is not keep), key=lambda past: past.used)
         if not self.has_room(size, sum(past.bytes_used() for past in idle)):
             return False
-        while not self.has_room(size):
+        while idle and (len(self.all) > self.limits.pasts or not self.has_room(size)):
             self.drop(idle.pop(0))
         return True
 
@@ -177,12 +171,12 @@ class Pasts:
             place = past.places[length] = Place(past.cache.snapshot(), now)
         place.used = now
         place.logits = place.logits if logits is None else logits
-        if self.snapshot_limit is None:
+        if self.limits.snapshots is None:
             return
         held = [(place.used, at, one) for one in self.all for at, place in one.places.items()]
         total = sum(one.places[at].snapshot.bytes_used() for _, at, one in held)
         for used, at, one in sorted(held, key=lambda entry: entry[0]):
-            if total <= self.snapshot_limit or used == now:
+            if total <= self.limits.snapshots or used == now:
                 return
             total -= one.places.pop(at).snapshot.bytes_used()
 

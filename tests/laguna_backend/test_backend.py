@@ -32,6 +32,8 @@ from acp_server.model import (
 from laguna_backend import LagunaBackend, open_backend
 from laguna_backend.__main__ import main
 from laguna_backend.backend import NANO
+from laguna_backend.checkpoint.memory import free_memory
+from laguna_backend.engine.limits import Limits
 from laguna_backend.engine.request import Extras, Finish, Step
 
 pytestmark = pytest.mark.anyio
@@ -315,6 +317,24 @@ def test_opening_a_backend_imports_no_torch() -> None:
     script = "import sys, laguna_backend; laguna_backend.open_backend(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "False\n"
+
+
+def test_limits_are_options_and_wrong_ones_are_refused() -> None:
+    given = {"at_once": "3", "waiting": "5", "cache_mib": "7", "snapshot_mib": "0", "chunk": "64", "guess": "off"}
+    assert open_backend(**given).limits == Limits(3, 5, 7 << 20, 0, chunk=64, guess=False)
+    assert open_backend().limits == Limits()
+    for wrong in ({"at_once": "many"}, {"at_once": "0"}, {"chunk": "100"}, {"guess": "yes"}):
+        with pytest.raises(ValueError, match=r"at_once|running|chunk|guess"):
+            open_backend(**wrong)
+
+
+async def test_the_caches_memory_is_half_of_what_is_free_unless_it_is_said(checkpoint: Path) -> None:
+    for options, most in (({}, free_memory()), ({"cache_mib": "9"}, 9 << 20)):
+        backend = open_backend(str(checkpoint), **options)
+        found = await backend.ask(lambda speaker: speaker.engine.limits.cache)
+        assert found is not None
+        assert 0 < found <= most
+        await backend.aclose()
 
 
 def test_the_default_is_laguna_nano() -> None:

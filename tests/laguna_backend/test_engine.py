@@ -10,7 +10,8 @@ import pytest
 import torch
 from tiny_checkpoint import tiny_config
 
-from laguna_backend.engine.engine import Engine, Limits
+from laguna_backend.engine.engine import Engine
+from laguna_backend.engine.limits import Limits
 from laguna_backend.engine.relay import Cancelled
 from laguna_backend.engine.request import Allowed, ContextOverflow, Finish, Forced, Request, Rule, Step
 from laguna_backend.model.cache import KVCache, Storage
@@ -254,6 +255,6 @@ def test_logits_that_are_no_numbers_are_an_error_and_nothing_of_them_is_kept() -
 @pytest.mark.parametrize(
     "wrong", [{"chunk": 8}, {"chunk": 48}, {"every": 100}, {"running": 0}, {"waiting": 0}, {"cache": -1}]
 )
-def test_limits_that_make_no_sense_are_refused(wrong: dict[str, int]) -> None:
+def test_limits_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"chunk|running|waiting|cache"):
         Limits(**wrong)

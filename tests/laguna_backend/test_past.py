@@ -14,8 +14,9 @@ from test_engine import CONFIG, LAGUNA, WINDOW, asked, plainly
 from test_sharing import prompt, settle
 from torch import Tensor
 
-from laguna_backend.engine.engine import Engine, Limits
+from laguna_backend.engine.engine import Engine
 from laguna_backend.engine.generation import Generation
+from laguna_backend.engine.limits import Limits
 from laguna_backend.engine.past import common
 from laguna_backend.engine.request import Finish, Step
 from laguna_backend.model.cache import KVCache
@@ -23,13 +24,14 @@ from laguna_backend.model.cache import KVCache
 torch.set_num_threads(1)
 
 CHUNK, EVERY = 16, 64
+SMALL: dict[str, Any] = {"chunk": CHUNK, "every": EVERY}
 
 
 class Recording(Engine):
     """Keeps the logits from which each token was drawn, by what came before it."""
 
     def __init__(self, **limits: Any) -> None:
-        super().__init__(LAGUNA, storage="float32", limits=Limits(**{"chunk": CHUNK, "every": EVERY} | limits))
+        super().__init__(LAGUNA, storage="float32", limits=Limits(**SMALL | limits))
         self.logits: dict[tuple[int, ...], Tensor] = {}
 
     def draw(self, one: Generation, logits: Tensor) -> None:
@@ -205,6 +207,13 @@ def test_where_there_is_no_room_beside_it_an_idle_past_is_cut_back() -> None:
     changed = [*prompt(0, 100)[:70], 99]
     assert one.ask(changed, 4)[1].cached == 64
     assert len(one.pasts.all) == 1
+
+
+def test_no_more_pasts_are_kept_than_may() -> None:
+    one = Recording(pasts=2)
+    for seed in range(4):
+        one.ask(prompt(seed, 30), 2)
+    assert [past.tokens[:30] for past in one.pasts.all] == [prompt(2, 30), prompt(3, 30)]
 
 
 # Anything ------------------------------------------------------------------------------------------------

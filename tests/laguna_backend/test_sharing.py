@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from test_engine import LAGUNA, PROMPT, Script, asked, engine, plainly, run
 from torch import Tensor
 
-from laguna_backend.engine.engine import Engine, Limits
+from laguna_backend.engine.engine import Engine
 from laguna_backend.engine.generation import Generation
+from laguna_backend.engine.limits import Limits
 from laguna_backend.engine.relay import Cancelled
 from laguna_backend.engine.request import Allowed, Busy, CacheFull, Forced, Rule, Step
 
