@@ -5,6 +5,7 @@
       └► opening ─► surface_v1, _v2  what the versions say
     host/                            what the agent may ask of us: files, commands, forms, permission
     provided                         and MCP servers that run here, over the connection itself
+    drafts                           what the protocol may still change, opened by name (`Host.unstable`)
     supervisor ─► rejoined, catchup  connects again when the network was lost
     cli/  chat/                      the commands: one prompt, and a conversation in the terminal
 
@@ -23,6 +24,7 @@ session is resumed. Whatever else is called while the connection is away raises 
 """
 
 from .client import Client, connect
+from .drafts import AuthStatus, Drafts, Provider, SessionStatus
 from .host.elicitation import Accepted, Declined, Dismissed, Elicit, FormRequest, UrlRequest
 from .host.host import Ask, Files, Host, Option, PermissionRequest, allow_all, allow_edits, allow_edits_or, reject_all
 from .host.local import LocalFiles
@@ -31,18 +33,20 @@ from .launch import CannotStart, own_agent
 from .reconnect import ConnectionState, Reconnect
 from .session import Session, Turn
 from .snapshot import Change, Snapshot
-from .surface import AgentInfo, Usage
+from .surface import AgentInfo, SystemPrompt, Usage
 
 __all__ = [
     "Accepted",
     "AgentInfo",
     "Ask",
+    "AuthStatus",
     "CannotStart",
     "Change",
     "Client",
     "ConnectionState",
     "Declined",
     "Dismissed",
+    "Drafts",
     "Elicit",
     "Files",
     "FormRequest",
@@ -51,9 +55,12 @@ __all__ = [
     "LocalTerminals",
     "Option",
     "PermissionRequest",
+    "Provider",
     "Reconnect",
     "Session",
+    "SessionStatus",
     "Snapshot",
+    "SystemPrompt",
     "Terminals",
     "Turn",
     "UrlRequest",

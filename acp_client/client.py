@@ -7,7 +7,7 @@ import os
 import signal
 import ssl
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -22,8 +22,9 @@ from acp.transports import Transport
 from acp.transports.child import ChildTransport
 from acp.transports.remote import ClientTransport
 from acp.transports.remote_url import is_url
-from acp.updates import Json, Update
+from acp.updates import Json, Subagent, Update
 
+from .drafts import Archived, AuthStatus, Drafts, auth_status
 from .host.elicitation import answered
 from .host.host import Host
 from .launch import CannotStart, Remote, Target, open_transport, open_url
@@ -32,7 +33,7 @@ from .provided import Provided, Tell
 from .reconnect import OnState, Reconnect
 from .rejoined import HeldElsewhere
 from .session import KEPT_UPDATES, Session, Turn
-from .surface import AgentInfo, Opened, PendingTurn, Place, Question, SessionCard, Surface
+from .surface import AgentInfo, Opened, PendingTurn, Place, Question, SessionCard, Surface, SystemPrompt
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor
@@ -65,6 +66,8 @@ class Client:
         self._supervisor: Supervisor | None = None
         self._early: dict[str, deque[Update]] = {}
         self._provided: Provided | None = None
+        self.on_auth_status: Callable[[AuthStatus], None] | None = None
+        """Told when the agent says that who is logged in has changed (unstable)."""
 
     def __repr__(self) -> str:
         return f"<Client of {self.info.name or 'an agent'} [{len(self.sessions)} sessions, {self.connection!r}]>"
@@ -87,12 +90,14 @@ class Client:
         *,
         directories: Sequence[str | os.PathLike[str]] = (),
         mcp_servers: Sequence[Mapping[str, Json]] = (),
+        system_prompt: SystemPrompt | None = None,
     ) -> Session:
         """A new session in a directory, made absolute. Raises RequestError, ConnectionClosed.
 
-        `mcp_servers` are passed on as they are on the wire.
+        `mcp_servers` are passed on as they are on the wire. Raises LocalProtocolError for what the agent has not
+        announced.
         """
-        place = self._place(cwd, directories, mcp_servers)
+        place = self._place(cwd, directories, mcp_servers, system_prompt)
         return self._begin(await self.surface.new_session(place), place)
 
     async def load_session(
@@ -103,12 +108,13 @@ class Client:
         replay: bool = True,
         directories: Sequence[str | os.PathLike[str]] = (),
         mcp_servers: Sequence[Mapping[str, Json]] = (),
+        system_prompt: SystemPrompt | None = None,
     ) -> Session:
         """A session that the agent keeps, to go on with. `Session.history` is what was said before, with `replay`.
 
         Raises RequestError, ConnectionClosed, and LocalProtocolError where the agent cannot.
         """
-        place = self._place(cwd, directories, mcp_servers)
+        place = self._place(cwd, directories, mcp_servers, system_prompt)
         if id in self.sessions:
             raise LocalProtocolError(f"session {id} is open already")
         session = self._begin(Opened(id), place)
@@ -122,18 +128,33 @@ class Client:
             session.is_loading = False
         return session
 
-    async def fork_session(self, id: str, cwd: str | os.PathLike[str]) -> Session:
+    async def fork_session(
+        self,
+        id: str,
+        cwd: str | os.PathLike[str],
+        *,
+        directories: Sequence[str | os.PathLike[str]] = (),
+        mcp_servers: Sequence[Mapping[str, Json]] = (),
+        system_prompt: SystemPrompt | None = None,
+    ) -> Session:
         """A new session with the history of another (unstable). Raises like `load_session`."""
-        place = self._place(cwd)
+        place = self._place(cwd, directories, mcp_servers, system_prompt)
         return self._begin(await self.surface.fork_session(id, place), place)
 
-    async def list_sessions(self, cwd: str | os.PathLike[str] | None = None) -> list[SessionCard]:
-        """All sessions that the agent keeps, or those of one directory; at most `MOST_PAGES` pages of them."""
+    async def list_sessions(
+        self, cwd: str | os.PathLike[str] | None = None, *, archived: Archived | None = None
+    ) -> list[SessionCard]:
+        """All sessions that the agent keeps, or those of one directory; at most `MOST_PAGES` pages of them.
+
+        Of those that are archived (unstable) an agent lists none, unless it is told otherwise.
+        """
+        if archived is not None and all(method.name != "session/archive" for method in self.surface.drafts):
+            raise LocalProtocolError("archiving is not open: the agent has none, or the host did not name it")
         cards: list[SessionCard] = []
         where = None if cwd is None else _absolute(cwd)
         cursor: str | None = None
         for _ in range(MOST_PAGES):
-            page, cursor = await self.surface.list_sessions(where, cursor)
+            page, cursor = await self.surface.list_sessions(where, cursor, archived)
             cards += page
             if cursor is None:
                 break
@@ -145,18 +166,25 @@ class Client:
             await session.close()
         await self.surface.delete_session(id)
 
+    @property
+    def drafts(self) -> Drafts:
+        """What may be asked of the agent that the protocol may still change: archiving, titles, providers, …"""
+        return Drafts(self.surface)
+
     def _place(
         self,
         cwd: str | os.PathLike[str],
-        directories: Sequence[str | os.PathLike[str]] = (),
-        mcp_servers: Sequence[Mapping[str, Json]] = (),
+        directories: Sequence[str | os.PathLike[str]],
+        mcp_servers: Sequence[Mapping[str, Json]],
+        system_prompt: SystemPrompt | None,
     ) -> Place:
         provided: Sequence[Mapping[str, Json]] = ()
         if self._provided is not None and self.surface.takes_provided:
             provided = self._provided.offers
         elif self._provided is not None:
             log.warning("the agent reaches no MCP servers of its client; those of the host are not offered")
-        return Place(_absolute(cwd), [_absolute(path) for path in directories], [*mcp_servers, *provided])
+        others = [_absolute(path) for path in directories]
+        return Place(_absolute(cwd), others, [*mcp_servers, *provided], system_prompt)
 
     def _begin(self, opened: Opened, place: Place) -> Session:
         assert self._group is not None
@@ -166,7 +194,21 @@ class Client:
         self.sessions[opened.id] = session
         for update in self._early.pop(opened.id, ()):
             session.keep(update)
+            self._adopt_child(session, update)
         return session
+
+    def _adopt_child(self, parent: Session, update: Update) -> None:
+        """Begin the session of a subagent, when its parent tells of it for the first time."""
+        if not isinstance(update, Subagent) or update.session_id in self.sessions:
+            return
+        assert self._group is not None
+        id, cwd = update.session_id, update.cwd if isinstance(update.cwd, str) else parent.cwd
+        child = Session(id, cwd, self.surface, self._host, self._group, self._forget)
+        child.parent, parent.subagents[id] = parent, child
+        self.sessions[id] = child
+        for early in self._early.pop(id, ()):
+            child.keep(early)
+            self._adopt_child(child, early)
 
     # Who we are ------------------------------------------------------------------------------------
 
@@ -184,13 +226,16 @@ class Client:
                 os.killpg(self._transport.process.pid, signal.SIGKILL)
 
     def _forget(self, session_id: str) -> None:
-        self.sessions.pop(session_id, None)
+        session = self.sessions.pop(session_id, None)
+        for child in session.subagents if session is not None else ():
+            self._forget(child)
 
     # For the surface -------------------------------------------------------------------------------
 
     async def updated(self, session_id: str, update: Update) -> None:
         session = self.sessions.get(session_id)
         if session is not None:
+            self._adopt_child(session, update)
             await session.receive(update)
         elif session_id in self._early or len(self._early) < EARLY_SESSIONS:
             # Many agents report on a session before they have answered session/new.
@@ -208,6 +253,10 @@ class Client:
     async def mcp_asked(self, params: Mapping[str, Json], tell: Tell) -> dict[str, Json]:
         assert self._provided is not None  # or there is no handler
         return await self._provided.ask(params, tell)
+
+    async def auth_changed(self, params: Mapping[str, Json]) -> None:
+        if self.on_auth_status is not None:
+            self.on_auth_status(auth_status(params))
 
     async def elicited(self, params: Mapping[str, Json]) -> dict[str, Json]:
         id = params.get("sessionId")
@@ -258,6 +307,9 @@ class Client:
         self._transport, self.connection, self.surface = transport, connection, surface
         turns: dict[Turn, PendingTurn | AcpError] = {}
         for session in list(self.sessions.values()):
+            if session.parent is not None:  # a subagent's, which its parent tells of
+                session.surface = surface
+                continue
             try:
                 rejoined = await session.rejoin(surface)
             except HeldElsewhere as held:

@@ -79,10 +79,14 @@ OnClose = Callable[[str], None]
 
 
 class Session:
-    """One conversation with the agent. Made by `Client.new_session`.
+    """One conversation with the agent. Made by `Client.new_session`, or by the agent, for a subagent.
 
     `updates` keeps what the agent reported outside of turns: before the first, between two, after the last; `history`
     is what was said before the session was loaded. `options`, `mode`, `commands` and `title` are as last reported.
+
+    `subagents` are the sessions that the agent made for this one, whose `parent` it is (unstable). All that one of them
+    says is in its `updates` and its `snapshot`; it takes no prompts, and may be cancelled if its parent's snapshot says
+    so.
     """
 
     def __init__(self, id: str, cwd: str, surface: Surface, host: Host, group: TaskGroup, on_close: OnClose) -> None:
@@ -93,6 +97,8 @@ class Session:
         self.surface = surface
         self.place = Place(cwd)
         self.supervisor: Supervisor | None = None
+        self.parent: Session | None = None
+        self.subagents: dict[str, Session] = {}
         self._host = host
         self._group = group
         self._on_close = on_close
@@ -122,11 +128,20 @@ class Session:
 
     def prompt(self, text: str, *, attachments: Sequence[Block] = ()) -> Turn:
         """A turn, which begins when its block is entered."""
+        self._check_owned()
         return Turn(self, (TextBlock(text), *attachments), self._group)
 
     async def cancel(self) -> None:
-        """Ask the agent to end the turn; dismiss every open question. Without a turn nothing happens."""
-        if self.turn is not None:
+        """Ask the agent to end the turn; dismiss every open question. Without a turn nothing happens.
+
+        Of a subagent, end what it does now. Raises LocalProtocolError where the agent does not offer that.
+        """
+        if self.parent is not None:
+            known = self.parent.snapshot.subagents.get(self.id)
+            self.parent.check_cancellable(f"subagent {self.id}", known.capabilities if known is not None else None)
+            await self.surface.cancel(self.id)
+            self.dismiss_questions()
+        elif self.turn is not None:
             await self.turn.cancel()
 
     @property
@@ -136,11 +151,13 @@ class Session:
 
     async def set_option(self, id: str, value: str | bool) -> None:
         """Set one of `options`. Raises RequestError, ConnectionClosed."""
+        self._check_owned()
         self.options = await self.surface.set_option(self.id, id, value)
         self._note(ConfigOptions(self.options))
 
     async def set_mode(self, mode: str) -> None:
         """Change the mode: by the option that stands for it, or as agents do that have modes and no options."""
+        self._check_owned()
         option = next((o for o in self.options if isinstance(o, ConfigOption) and o.category == "mode"), None)
         if option is not None:
             await self.set_option(option.id, mode)
@@ -155,23 +172,31 @@ class Session:
         Raises LocalProtocolError where the agent does not offer that, RequestError if it is too late.
         """
         call = self._calls.get(call_id)
-        self._check_cancellable(f"call {call_id}", call.capabilities if call is not None else None)
+        if self.surface.dialect.version > 1:
+            self.check_cancellable(f"call {call_id}", call.capabilities if call is not None else None)
         await self.surface.cancel_call(self.id, call_id)
 
     async def cancel_terminal(self, terminal_id: str) -> None:
         """Have the agent stop what runs in one of its terminals. Raises like `cancel_call`."""
         terminal = self.snapshot.terminals.get(terminal_id)
-        self._check_cancellable(f"terminal {terminal_id}", terminal.capabilities if terminal is not None else None)
+        if self.surface.dialect.version > 1:
+            self.check_cancellable(f"terminal {terminal_id}", terminal.capabilities if terminal is not None else None)
         await self.surface.cancel_terminal(self.id, terminal_id)
 
-    def _check_cancellable(self, what: str, capabilities: Capabilities | Unset | None) -> None:
-        if self.surface.dialect.version > 1 and not may_cancel(capabilities):
+    @staticmethod
+    def check_cancellable(what: str, capabilities: Capabilities | Unset | None) -> None:
+        if not may_cancel(capabilities):
             raise LocalProtocolError(f"the agent does not offer to cancel {what} now")
+
+    def _check_owned(self) -> None:
+        if self.parent is not None:
+            raise LocalProtocolError(f"session {self.id} is a subagent's: the agent alone leads it")
 
     async def close(self) -> None:
         """End the session: its turn is cancelled, what nobody read is dropped."""
         if self._closed:
             return
+        self._check_owned()
         self._closed = True
         if self.turn is not None:
             await self.turn.leave()

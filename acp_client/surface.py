@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 from acp.connection import Connection, Handlers
 from acp.dialect import Dialect
+from acp.errors import LocalProtocolError
+from acp.methods import Method
+from acp.unstable import METHODS, Unstable
 from acp.updates import (
     Block,
     Choice,
@@ -22,6 +25,7 @@ from acp.updates import (
     TurnStopReason,
     Update,
 )
+from acp.wire import Wire
 
 from .host.host import Host, Option
 from .provided import Tell
@@ -68,6 +72,7 @@ class SessionCard:
     title: str | None = None
     updated_at: str | None = None
     directories: tuple[str, ...] = ()
+    archived: bool | None = None
     extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
@@ -84,12 +89,48 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
+class SystemPrompt:
+    """Instructions of the application for a session (unstable): behind the agent's own, or in their place."""
+
+    text: str
+    mode: Literal["append", "override"] = "append"
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
-    """Where a session works, and with which MCP servers, as they are on the wire."""
+    """Where a session works, with which MCP servers, as they are on the wire, and under which instructions."""
 
     cwd: str
     directories: Sequence[str] = ()
     mcp_servers: Sequence[Mapping[str, Json]] = ()
+    system_prompt: SystemPrompt | None = None
+
+    def prompt_params(self, able: Wire | None, opened: Collection[Unstable]) -> dict[str, Json]:
+        """What a request says of the instructions. `able` is the agent's capability for them, if it has one.
+
+        Raises LocalProtocolError for what the agent has not announced, or was not opened here.
+        """
+        prompt = self.system_prompt
+        if prompt is None:
+            return {}
+        if "system_prompt" not in opened or able is None:
+            raise LocalProtocolError("systemPrompt is not open: the agent takes none, or the host did not name it")
+        modes: Mapping[str, Json] = able.encode().get("mode") or {}
+        if prompt.mode != "append" and modes.get(prompt.mode) is None:
+            raise LocalProtocolError(f"the agent does not let its own instructions be replaced ({prompt.mode})")
+        if not prompt.text:
+            raise LocalProtocolError("the system prompt is empty")
+        return {"systemPrompt": {"mode": prompt.mode, "content": [{"type": "text", "text": prompt.text}]}}
+
+
+def drafts(dialect: Dialect, host: Host, announced: Mapping[Unstable, object]) -> list[Method[Any, Any]]:
+    """The methods of what may still change that the host has opened and the agent announced, by a value not None."""
+    return [
+        dialect.methods[method]
+        for name, methods in METHODS.items()
+        if name in host.unstable and announced.get(name) is not None
+        for method in methods
+    ]
 
 
 class Owner(Protocol):
@@ -105,6 +146,10 @@ class Owner(Protocol):
 
     async def mcp_asked(self, params: Mapping[str, Json], tell: Tell) -> dict[str, Json]:
         """The agent asks an MCP server of the host's: the answer, both as in `mcp/message`."""
+        ...
+
+    async def auth_changed(self, params: Mapping[str, Json]) -> None:
+        """Who is logged in has changed: as in `auth/status_update`."""
         ...
 
     async def elicited(self, params: Mapping[str, Json]) -> dict[str, Json]:
@@ -138,6 +183,8 @@ class Surface(Protocol):
 
     handlers: Handlers
     connection: Connection
+    drafts: list[Method[Any, Any]]
+    """What is open of what may still change."""
 
     def __init__(self, host: Host, owner: Owner, connection: Connection) -> None: ...
 
@@ -181,7 +228,9 @@ class Surface(Protocol):
 
     async def fork_session(self, id: str, place: Place) -> Opened: ...
 
-    async def list_sessions(self, cwd: str | None, cursor: str | None) -> tuple[list[SessionCard], str | None]:
+    async def list_sessions(
+        self, cwd: str | None, cursor: str | None, archived: str | None
+    ) -> tuple[list[SessionCard], str | None]:
         """One page, and where the next one begins; None at the end."""
         ...
 

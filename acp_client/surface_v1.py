@@ -17,6 +17,7 @@ from acp.errors import ErrorCode, LocalProtocolError, RequestError
 from acp.methods import Method
 from acp.plain import hear_option
 from acp.unions import Free
+from acp.unstable import Unstable
 from acp.updates import Block, Choice, ConfigOption, Json, OtherBlock, OtherOption, ToolCall
 from acp.v1 import dialect, schema
 from acp.v1.terminals import CAPABILITY, terminals_of
@@ -24,7 +25,7 @@ from acp.v1.terminals import CAPABILITY, terminals_of
 from .host.host import Files, Host, Option
 from .host.terminals_v1 import TerminalsV1
 from .rejoined import PROMPT_META, RejoinedTurn, rejoin
-from .surface import AgentInfo, Ending, Opened, Owner, PendingTurn, Place, Question, SessionCard, Usage
+from .surface import AgentInfo, Ending, Opened, Owner, PendingTurn, Place, Question, SessionCard, Usage, drafts
 
 _NEEDS = {"image": "image", "audio": "audio", "resource": "embedded_context"}
 """The prompt capability that a content block needs; text and resource links need none."""
@@ -41,8 +42,10 @@ class SurfaceV1:
     def __init__(self, host: Host, owner: Owner, connection: Connection) -> None:
         self._host = host
         self._owner = owner
+        self.drafts: list[Method[Any, Any]] = []
         self._prompts = schema.PromptCapabilities()
         self._mcp = schema.McpCapabilities()
+        self._sessions = schema.SessionCapabilities()
         self._turns: dict[str, RejoinedTurn] = {}
         self.connection = connection
         self.handlers = Handlers().on(dialect.REPORT, self._updated).on(schema.SESSION_REQUEST_PERMISSION, self._asked)
@@ -54,6 +57,8 @@ class SurfaceV1:
             TerminalsV1(host.terminals).add_to(self.handlers)
         if host.elicit is not None:
             self.handlers.on(schema.ELICITATION_CREATE, self._elicited)
+        if "auth_status" in host.unstable:
+            self.handlers.on(schema.AUTH_STATUS_UPDATE, self._auth_changed)
         if host.mcp_servers:
             self.handlers.on(schema.MCP_MESSAGE, self._mcp_asked)
 
@@ -76,6 +81,8 @@ class SurfaceV1:
             "terminal": host.terminals is not None,
             "session": {"compaction": {}, "notices": {}, "configOptions": {"boolean": {}}},
             **({"elicitation": {"form": {}, "url": {}}} if host.elicit is not None else {}),
+            **({"plan": {}} if "plans" in host.unstable else {}),
+            **({"subagents": {}} if "subagents" in host.unstable else {}),
             **({"_meta": {CAPABILITY: True}} if host.agent_terminals else {}),
         }
 
@@ -83,6 +90,7 @@ class SurfaceV1:
         """Take the agent's answer to `initialize` and open what it advertised. Raises ValidationError."""
         said = schema.InitializeResponse.decode(answer)
         self._prompts, self._mcp = said.agent_capabilities.prompt_capabilities, said.agent_capabilities.mcp_capabilities
+        self._sessions = said.agent_capabilities.session_capabilities
         about = said.agent_info
         self.info = AgentInfo(
             version=said.protocol_version,
@@ -92,7 +100,8 @@ class SurfaceV1:
             capabilities=said.agent_capabilities.encode(),
             auth_methods=tuple(method.encode() for method in said.auth_methods),
         )
-        self.connection.reopen(self.handlers, _calls(said))
+        self.drafts = self._drafts(said)
+        self.connection.reopen(self.handlers, [*_calls(said), *self.drafts])
 
     async def login(self, method_id: str) -> None:
         kind = next((m.get("type", "agent") for m in self.info.auth_methods if m.get("id") == method_id), None)
@@ -125,8 +134,11 @@ class SurfaceV1:
         answer = await self.connection.call(schema.SESSION_FORK, request)
         return _opened(answer.session_id, answer)
 
-    async def list_sessions(self, cwd: str | None, cursor: str | None) -> tuple[list[SessionCard], str | None]:
-        given = {name: value for name, value in (("cwd", cwd), ("cursor", cursor)) if value is not None}
+    async def list_sessions(
+        self, cwd: str | None, cursor: str | None, archived: str | None
+    ) -> tuple[list[SessionCard], str | None]:
+        words = {"cwd": cwd, "cursor": cursor, "archived": archived}
+        given = {name: value for name, value in words.items() if value is not None}
         answer = await self.connection.call(schema.SESSION_LIST, schema.ListSessionsRequest.decode(given))
         return [_card(info) for info in answer.sessions], answer.next_cursor
 
@@ -159,7 +171,21 @@ class SurfaceV1:
             if kind in ("http", "sse", "acp") and not getattr(self._mcp, kind, None):
                 raise LocalProtocolError(f"the agent connects to no MCP servers of type {kind}")
         directories = {"additionalDirectories": [*place.directories]} if place.directories else {}
-        return {"cwd": place.cwd, "mcpServers": [dict(server) for server in place.mcp_servers], **directories}
+        prompt = place.prompt_params(self._sessions.system_prompt, self._host.unstable)
+        return {"cwd": place.cwd, "mcpServers": [dict(server) for server in place.mcp_servers], **directories, **prompt}
+
+    def _drafts(self, said: schema.InitializeResponse) -> list[Method[Any, Any]]:
+        """What the agent and the host both have of what may still change."""
+        able, sessions = said.agent_capabilities, said.agent_capabilities.session_capabilities
+        has: dict[Unstable, object] = {
+            "fork": sessions.fork,
+            "archive": sessions.archive,
+            "status": sessions.status,
+            "title": sessions.title,
+            "auth_status": able.auth.status,
+            "providers": able.providers,
+        }
+        return drafts(self.dialect, self._host, has)
 
     # Turns -----------------------------------------------------------------------------------------
 
@@ -227,6 +253,9 @@ class SurfaceV1:
 
         return schema.MessageMcpResponse.decode(await self._owner.mcp_asked(request.encode(), tell))
 
+    async def _auth_changed(self, notification: schema.AuthStatusUpdateNotification) -> None:
+        await self._owner.auth_changed(notification.encode())
+
     async def _elicited(self, request: schema.CreateElicitationRequest) -> schema.CreateElicitationResponse:
         return schema.CreateElicitationResponse.decode(await self._owner.elicited(request.encode()))
 
@@ -282,7 +311,6 @@ def _calls(said: schema.InitializeResponse) -> list[Method[Any, Any]]:
         *([schema.SESSION_LIST] if sessions.list is not None else []),
         *([schema.SESSION_CLOSE] if sessions.close is not None else []),
         *([schema.SESSION_DELETE] if sessions.delete is not None else []),
-        *([schema.SESSION_FORK] if sessions.fork is not None else []),
         *([schema.MCP_MESSAGE_NOTIFICATION] if able.mcp_capabilities.acp else []),
     ]
 
@@ -305,10 +333,10 @@ def _opened(
 
 
 def _card(info: schema.SessionInfo) -> SessionCard:
-    spoken = ("sessionId", "cwd", "title", "updatedAt", "additionalDirectories")
+    spoken = ("sessionId", "cwd", "title", "updatedAt", "additionalDirectories", "archived")
     extra = {name: value for name, value in info.encode().items() if name not in spoken}
     directories = tuple(info.additional_directories)
-    return SessionCard(info.session_id, info.cwd, info.title, info.updated_at, directories, extra)
+    return SessionCard(info.session_id, info.cwd, info.title, info.updated_at, directories, info.archived, extra)
 
 
 def _usage(usage: schema.Usage | None) -> Usage | None:

@@ -18,6 +18,7 @@ from acp.errors import ConnectionClosed, ErrorCode, LocalProtocolError, RequestE
 from acp.methods import Method
 from acp.pieces import say_block
 from acp.plain import hear_option
+from acp.unstable import Unstable
 from acp.updates import (
     Block,
     Commands,
@@ -34,7 +35,7 @@ from acp.v2.hearing import hear_call
 
 from .host.host import Host, Option
 from .rejoined import PROMPT_META, RejoinedTurn, rejoin
-from .surface import AgentInfo, Ending, Opened, Owner, PendingTurn, Place, Question, SessionCard, Usage
+from .surface import AgentInfo, Ending, Opened, Owner, PendingTurn, Place, Question, SessionCard, Usage, drafts
 
 _NEEDS = {"image": "image", "audio": "audio", "resource": "embedded_context"}
 """The prompt capability that a content block needs; text and resource links need none."""
@@ -46,13 +47,17 @@ class SurfaceV2:
     info: AgentInfo
 
     def __init__(self, host: Host, owner: Owner, connection: Connection) -> None:
+        self._host = host
         self._owner = owner
+        self.drafts: list[Method[Any, Any]] = []
         self._able = schema.SessionCapabilities()
         self._turns: dict[str, PendingTurnV2 | RejoinedTurn] = {}
         self.connection = connection
         self.handlers = Handlers().on(dialect.REPORT, self._updated).on(schema.SESSION_REQUEST_PERMISSION, self._asked)
         if host.elicit is not None:
             self.handlers.on(schema.ELICITATION_CREATE, self._elicited)
+        if "auth_status" in host.unstable:
+            self.handlers.on(schema.AUTH_STATUS_UPDATE, self._auth_changed)
         if host.mcp_servers:
             self.handlers.on(schema.MCP_MESSAGE, self._mcp_asked)
 
@@ -83,7 +88,8 @@ class SurfaceV2:
             capabilities=said.capabilities.encode(),
             auth_methods=tuple(method.encode() for method in said.auth_methods),
         )
-        self.connection.reopen(self.handlers, _calls(said))
+        self.drafts = self._drafts(said)
+        self.connection.reopen(self.handlers, [*_calls(said), *self.drafts])
 
     async def login(self, method_id: str) -> None:
         kind = next((m.get("type") for m in self.info.auth_methods if m.get("methodId") == method_id), None)
@@ -113,8 +119,11 @@ class SurfaceV2:
         answer = await self.connection.call(schema.SESSION_FORK, request)
         return _opened(answer.session_id, answer)
 
-    async def list_sessions(self, cwd: str | None, cursor: str | None) -> tuple[list[SessionCard], str | None]:
-        given = {name: value for name, value in (("cwd", cwd), ("cursor", cursor)) if value is not None}
+    async def list_sessions(
+        self, cwd: str | None, cursor: str | None, archived: str | None
+    ) -> tuple[list[SessionCard], str | None]:
+        words = {"cwd": cwd, "cursor": cursor, "archived": archived}
+        given = {name: value for name, value in words.items() if value is not None}
         answer = await self.connection.call(schema.SESSION_LIST, schema.ListSessionsRequest.decode(given))
         return [_card(info) for info in answer.sessions], answer.next_cursor
 
@@ -148,7 +157,21 @@ class SurfaceV2:
                 raise LocalProtocolError(f"the agent connects to no MCP servers of type {kind}")
         servers = {"mcpServers": [dict(server) for server in place.mcp_servers]} if place.mcp_servers else {}
         directories = {"additionalDirectories": [*place.directories]} if place.directories else {}
-        return {"cwd": place.cwd, **servers, **directories}
+        prompt = place.prompt_params(self._able.system_prompt, self._host.unstable)
+        return {"cwd": place.cwd, **servers, **directories, **prompt}
+
+    def _drafts(self, said: schema.InitializeResponse) -> list[Method[Any, Any]]:
+        """What the agent and the host both have of what may still change."""
+        able, auth = self._able, said.capabilities.auth
+        has: dict[Unstable, object] = {
+            "fork": able.fork,
+            "archive": able.archive,
+            "status": able.status,
+            "title": able.title,
+            "auth_status": auth.status if auth is not None else None,
+            "providers": said.capabilities.providers,
+        }
+        return drafts(self.dialect, self._host, has)
 
     # Turns -----------------------------------------------------------------------------------------
 
@@ -211,6 +234,9 @@ class SurfaceV2:
             await self.connection.notify(schema.MCP_MESSAGE_NOTIFICATION, said)
 
         return schema.MessageMcpResponse.decode(await self._owner.mcp_asked(request.encode(), tell))
+
+    async def _auth_changed(self, notification: schema.AuthStatusUpdateNotification) -> None:
+        await self._owner.auth_changed(notification.encode())
 
     async def _elicited(self, request: schema.CreateElicitationRequest) -> schema.CreateElicitationResponse:
         return schema.CreateElicitationResponse.decode(await self._owner.elicited(request.encode()))
@@ -295,7 +321,6 @@ def _calls(said: schema.InitializeResponse) -> list[Method[Any, Any]]:
         schema.TOOL_CALL_CANCEL,
         schema.TERMINAL_CANCEL,
         *([schema.SESSION_DELETE] if able.delete is not None else []),
-        *([schema.SESSION_FORK] if able.fork is not None else []),
         *([schema.MCP_MESSAGE_NOTIFICATION] if able.mcp is not None and able.mcp.acp is not None else []),
     ]
 
@@ -311,10 +336,10 @@ def _opened(
 
 
 def _card(info: schema.SessionInfo) -> SessionCard:
-    spoken = ("sessionId", "cwd", "title", "updatedAt", "additionalDirectories")
+    spoken = ("sessionId", "cwd", "title", "updatedAt", "additionalDirectories", "archived")
     extra = {name: value for name, value in info.encode().items() if name not in spoken}
     directories = tuple(info.additional_directories)
-    return SessionCard(info.session_id, info.cwd, info.title, info.updated_at, directories, extra)
+    return SessionCard(info.session_id, info.cwd, info.title, info.updated_at, directories, info.archived, extra)
 
 
 def _usage(usage: schema.Usage) -> Usage:

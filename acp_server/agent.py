@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
-from typing import get_args
 
 import anyio
 
 from acp.connection import Connection, Transport
-from acp.errors import RequestError
+from acp.errors import ConnectionClosed, RequestError
+from acp.unstable import Unstable, opened
+from acp.updates import Json
 
-from .auth import Auth
+from .auth import Auth, WithAccounts
 from .commands import Template
 from .endpoint import TOO_EARLY, Endpoint
 from .model import ModelBackend, ModelError, Sampling
-from .parts import Unstable
 from .permissions import Policy
+from .providers import Providers
 from .session import Settings
 from .shelter import Shelter
 from .storage.memory import MemoryStore
@@ -49,6 +51,7 @@ class Agent:
         max_steps: int = MAX_STEPS,
         store: Store | None = None,
         auth: Auth | None = None,
+        providers: Providers | None = None,
         commands: Sequence[Template] = (),
         unstable: Iterable[Unstable] = (),
         name: str = "acp-laguna",
@@ -59,19 +62,19 @@ class Agent:
         self.settings = Settings(policy, sampling or Sampling(), max_steps)
         self.store: Store = store or MemoryStore()
         self.auth = auth
+        self.providers = providers
         self.commands = tuple(commands)
         self.name = name
         self.title = title
         self.version = _version()
         self.principal = ""
         self.shelter: Shelter | None = None
-        self._unstable = frozenset(unstable)
-        if unknown := self._unstable - {*get_args(Unstable)}:
-            raise ValueError(f"no unstable part is called {', '.join(sorted(unknown))}")
+        self._unstable = opened(unstable)
+        self._auth_watchers: set[Callable[[], Awaitable[None]]] = set()
 
     def opens(self, name: Unstable) -> bool:
-        """Whether an unstable part was opened."""
-        return name in self._unstable
+        """Whether an unstable part was opened, and is there."""
+        return name in self._unstable and (name != "providers" or self.providers is not None)
 
     async def warm_up(self) -> None:
         """Load the model ahead of the first prompt. A failure is logged; the prompt will report it."""
@@ -94,15 +97,39 @@ class Agent:
         if self.auth is not None and not self.auth.logged_in:
             raise RequestError.auth_required()
 
+    @property
+    def accounts(self) -> Sequence[Mapping[str, Json]]:
+        """The accounts there are, for the user's eyes, as `auth/status` says them."""
+        return self.auth.accounts if isinstance(self.auth, WithAccounts) else ()
+
     async def log_in(self, method_id: str) -> None:
         assert self.auth is not None
         if all(method.id != method_id for method in self.auth.methods):
             raise RequestError.invalid_params(f"There is no way to log in called {method_id!r}.")
+        before = self.auth_state
         await self.auth.login(method_id)
+        await self._tell_auth(before)
 
     async def log_out(self) -> None:
         assert self.auth is not None
+        before = self.auth_state
         await self.auth.logout()
+        await self._tell_auth(before)
+
+    @contextmanager
+    def telling_auth(self, tell: Callable[[], Awaitable[None]]) -> Generator[None]:
+        """Have somebody told, in the block, when who is logged in has changed."""
+        self._auth_watchers.add(tell)
+        try:
+            yield
+        finally:
+            self._auth_watchers.discard(tell)
+
+    async def _tell_auth(self, before: str) -> None:
+        if self.auth_state != before:
+            for tell in tuple(self._auth_watchers):
+                with suppress(ConnectionClosed):
+                    await tell()
 
     def belonging_to(self, principal: str, shelter: Shelter | None = None) -> Agent:
         """This agent as one principal sees it: the same models, and of the sessions its own.
@@ -112,6 +139,7 @@ class Agent:
         seen = copy.copy(self)
         seen.principal, seen.shelter = principal, shelter
         seen.store = OwnedStore(self.store, principal)
+        seen.providers = None  # where the model is belongs to nobody among several
         return seen
 
     def __repr__(self) -> str:
@@ -141,7 +169,8 @@ async def serve(
                 endpoint.connection = connection
                 if leaving is not None:
                     group.start_soon(_leave, endpoint, connection, leaving)
-                await connection.wait_closed()
+                with agent.telling_auth(endpoint.auth_changed):
+                    await connection.wait_closed()
                 lost = was_lost() and not (leaving is not None and leaving.is_set())
         finally:
             with anyio.CancelScope(shield=True):

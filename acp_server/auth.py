@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from acp.updates import Json
 
@@ -35,3 +35,13 @@ class Auth(Protocol):
         ...
 
     async def logout(self) -> None: ...
+
+
+@runtime_checkable
+class WithAccounts(Protocol):
+    """What an `Auth` may have besides: the accounts that `auth/status` shows (unstable)."""
+
+    @property
+    def accounts(self) -> Sequence[Mapping[str, Json]]:
+        """Each has a `label`; display words only."""
+        ...

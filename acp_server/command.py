@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import anyio
 import anyio.to_thread
 
+from acp.unstable import Unstable
+
 from .agent import Agent
 from .backends import NAMES, NamedBackend
-from .parts import Unstable
 from .permissions import POLICIES
 from .storage.opening import FORMS, open_store
 from .storage.tables import LEASE
+
+if TYPE_CHECKING:
+    from .openai.routed import RoutedBackend
 
 CLOSING = 5.0
 """Seconds that the model, and then the store, get to stop when the agent ends."""
@@ -76,13 +81,35 @@ def add_log_options(parser: argparse.ArgumentParser) -> None:
 def agent_of(options: argparse.Namespace) -> Agent:
     """The agent that the options say. Raises ValueError."""
     chosen = _backend_options(options.backend_option)
-    model = NamedBackend(options.backend, options.model, device=options.device, options=chosen)
+    providers: RoutedBackend | None = None
+    if "providers" in options.unstable:
+        model = providers = _routed(options, chosen)
+    else:
+        model = NamedBackend(options.backend, options.model, device=options.device, options=chosen)
     name = Path(options.model).name if options.model else options.backend
     try:
         store = open_store(options.sessions, lease=options.lease)
     except ValueError as error:
         raise ValueError(f"--sessions: {error}") from error
-    return Agent(model, model_name=name, policy=options.allow, store=store, unstable=options.unstable)
+    return Agent(
+        model, model_name=name, policy=options.allow, store=store, providers=providers, unstable=options.unstable
+    )
+
+
+def _routed(options: argparse.Namespace, chosen: dict[str, str]) -> RoutedBackend:
+    """A model at an endpoint that the client may choose; without one, it has to. Raises ValueError."""
+    if options.backend != "openai":
+        raise ValueError("--unstable providers: only the backend openai has its model somewhere else")
+    try:
+        from .openai.endpoint import Endpoint, endpoint_of
+        from .openai.routed import RoutedBackend
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{error}; install acp-laguna[openai]") from error
+    if "base_url" in chosen or "POOLSIDE_STANDALONE_BASE_URL" in os.environ:
+        return RoutedBackend(endpoint_of(**{"model": options.model, **chosen}))
+    if chosen:
+        raise ValueError(f"--backend-option {', '.join(chosen)} needs base_url")
+    return RoutedBackend(None, patience=Endpoint("http://127.0.0.1", options.model))
 
 
 def _backend_options(given: Sequence[str]) -> dict[str, str]:

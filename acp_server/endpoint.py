@@ -47,6 +47,10 @@ class Surface(Protocol):
         """The methods of the client that it has advertised."""
         ...
 
+    async def auth_changed(self) -> None:
+        """Tell the client that who is logged in has changed, if it may be told."""
+        ...
+
     async def wait_idle(self) -> None:
         """Wait until no session takes a turn."""
         ...
@@ -85,6 +89,10 @@ class Endpoint:
         self._surface, self._state = surface, state
         self.connection.reopen(self._noticed(surface.handlers()).on(INITIALIZE, self.initialize), surface.calls())
         return Free(answer.encode())
+
+    async def auth_changed(self) -> None:
+        if self._surface is not None:
+            await self._surface.auth_changed()
 
     async def wait_idle(self) -> None:
         if self._surface is not None:

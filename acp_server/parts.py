@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-Unstable = Literal["fork", "archive", "status", "title", "auth_status", "mcp_over_acp"]
-"""What the protocol may still change: session/fork, session/archive and unarchive, session/status, session/set_title,
-auth/status, mcp/message."""
+from acp.unstable import Unstable
 
 MARKS: tuple[Unstable, ...] = ("fork", "archive", "status", "title")
 """Those that are capabilities of sessions, by their names on the wire."""

@@ -12,6 +12,7 @@ import platform
 import re
 import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,19 +52,36 @@ workspace: {workspace} | os: {os} | shell: bash | git: {git} | date: {date}
 """
 
 
-def system_prompt(cwd: Path, info: ModelInfo, *, today: datetime.date | None = None) -> str:
+@dataclass(frozen=True, slots=True)
+class Instructions:
+    """What the client's application has to say to the model: behind our own instructions, or in their place."""
+
+    text: str
+    replaces: bool = False
+
+
+def system_prompt(
+    cwd: Path, info: ModelInfo, instructions: Instructions | None = None, *, today: datetime.date | None = None
+) -> str:
     """The system prompt of a session in `cwd`. Reads the AGENTS.md files; call it in a thread."""
+    given = "" if instructions is None else instructions.text
     if info.compact:
-        return COMPACT_PROMPT
+        if instructions is not None and instructions.replaces:
+            return given
+        return f"{COMPACT_PROMPT}\n{given}" if given else COMPACT_PROMPT
     root = repository_root(cwd)
-    text = SYSTEM_PROMPT.format(
-        workspace=cwd,
-        os=platform.system(),
-        git="yes" if root else "no",
-        date=(today or datetime.date.today()).isoformat(),
-    )
-    instructions = project_instructions(cwd, root or cwd)
-    return f"{text}\n# Project instructions (AGENTS.md, nearest wins)\n{instructions}" if instructions else text
+    if instructions is not None and instructions.replaces:
+        text = f"{given}\n"
+    else:
+        text = SYSTEM_PROMPT.format(
+            workspace=cwd,
+            os=platform.system(),
+            git="yes" if root else "no",
+            date=(today or datetime.date.today()).isoformat(),
+        )
+        text += f"\n# Instructions of the application\n{given}\n" if given else ""
+    project = project_instructions(cwd, root or cwd)
+    return f"{text}\n# Project instructions (AGENTS.md, nearest wins)\n{project}" if project else text
 
 
 def repository_root(cwd: Path) -> Path | None:

@@ -35,8 +35,18 @@ from .mcp.servers import Servers
 from .model import Sampling
 from .options import MODE, Options
 from .permissions import Option, Permissions, Policy
-from .prompt import system_prompt
-from .storage.history import Recorder, began, ended, entry_of, messages_of, settings_of, turns_of
+from .prompt import Instructions, system_prompt
+from .storage.history import (
+    Recorder,
+    began,
+    ended,
+    entry_of,
+    instructed,
+    instructions_of,
+    messages_of,
+    settings_of,
+    turns_of,
+)
 from .storage.store import Card, Entry, Log, SessionTaken
 from .terminals.terminals import Terminals
 from .turn.calls import Ask
@@ -129,6 +139,7 @@ class Session:
         self._servers = servers
         self._terminals = Terminals(self._emit)
         self._said = messages_of(kept.entries)
+        self._instructions = self._obeyed = instructions_of(kept.entries)
         self._recorder = Recorder(kept.entries)
         self._conversation: Conversation | None = None
         self._toolbox: Toolbox | None = None
@@ -245,9 +256,10 @@ class Session:
         """What the turn is made of, but for the tools of MCP servers. Raises PromptTooLong, ModelError."""
         backend = self.options.backend
         info = await backend.ready()
-        if self._conversation is None:
-            system = await anyio.to_thread.run_sync(system_prompt, self.cwd, info)
-            self._conversation = Conversation(system, self._said)
+        if self._conversation is None or self._obeyed is not self._instructions:
+            self._obeyed = self._instructions
+            system = await anyio.to_thread.run_sync(system_prompt, self.cwd, info, self._obeyed)
+            self._conversation = Conversation(system, self._conversation.messages if self._conversation else self._said)
         if self._toolbox is None:
             self._toolbox = await anyio.to_thread.run_sync(
                 _toolbox, self.workspace, self._terminals, result_limit(info)
@@ -285,7 +297,7 @@ class Session:
 
     async def _end_turn(self, text: str, ending: TurnEnded) -> None:
         """Save the turn and say that it ended, however that was. A slow disk or client holds it up a bounded time."""
-        titled = _title(text) if self._inserted and not self.card.title else None
+        titled = title_of(text) if self._inserted and not self.card.title else None
         self.card = replace(self.card.touched(), title=self.card.title or titled)
         with anyio.move_on_after(SAVING, shield=True):
             if self._inserted:
@@ -314,6 +326,13 @@ class Session:
         self.card = replace(self.card.touched(), title=title, titled_by_user=True)
         await self._save()
         await self._emit(SessionInfo(title, self.card.updated_at))
+
+    def instruct(self, instructions: Instructions | None) -> None:
+        """From the next turn on tell the model what the application has to say; None: what it was told last."""
+        if instructions is not None and instructions != self._instructions:
+            self._check_held()
+            self._instructions = instructions
+            self._append(instructed(instructions))
 
     def serve_with(self, servers: Servers) -> None:
         """From the next turn on use these MCP servers, which are all that the client offers now, and no others."""
@@ -475,7 +494,8 @@ def _toolbox(workspace: Workspace, terminals: Terminals, limit: int) -> Toolbox:
     return Toolbox(workspace, terminals, result_limit=limit)
 
 
-def _title(text: str) -> str:
+def title_of(text: str) -> str:
+    """A title on one line, of a bounded length."""
     line = " ".join(text.split())
     return line if len(line) <= LONGEST_TITLE else line[: LONGEST_TITLE - 1] + "…"
 

@@ -25,7 +25,8 @@ from .mcp.carrier import Carrier
 from .mcp.offer import Offer
 from .mcp.servers import Servers
 from .options import Options
-from .session import Client, Kept, Session
+from .prompt import Instructions
+from .session import Client, Kept, Session, title_of
 from .shelter import Line
 from .storage.history import copied, fate_of, last_words, updates_of
 from .storage.store import Card, Query, SessionBusy, SessionUnknown
@@ -47,6 +48,16 @@ RETRY_AFTER = 1.0
 """Seconds after which a client may try again to get a session that another process holds."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a session is to work, as a request says it, and what is offered and told to it there."""
+
+    cwd: str
+    directories: Sequence[str] = ()
+    servers: Sequence[Offer] = ()
+    instructions: Instructions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +95,19 @@ class Sessions:
 
     # Open ------------------------------------------------------------------------------------------
 
-    async def create(self, cwd: str, directories: Sequence[str] = (), servers: Sequence[Offer] = ()) -> Session:
+    async def create(self, place: Place) -> Session:
         """A new session. Raises RequestError -32602 for a directory that cannot be one."""
-        card = Card(uuid.uuid4().hex, *_directories(cwd, directories)).touched()
-        return await self._hold(lambda: Kept(card, self._agent.store.create(card)), servers)
+        card = Card(uuid.uuid4().hex, *_directories(place.cwd, place.directories)).touched()
+        return await self._hold(lambda: Kept(card, self._agent.store.create(card)), place)
 
-    async def open(
-        self, id: str, cwd: str, directories: Sequence[str] = (), servers: Sequence[Offer] = (), *, replay: bool = False
-    ) -> Session:
+    async def open(self, id: str, place: Place, *, replay: bool = False) -> Session:
         """A session that was kept, in the directories and with the MCP servers that the client names now.
 
         Raises RequestError.
 
         With `replay` its whole history is sent. One that waits for its client stays in the directories it has.
         """
-        where, others = _directories(cwd, directories)
+        where, others = _directories(place.cwd, place.directories)
         session = self._open.get(id)
         if session is not None and session.taken:
             await self.close(id)
@@ -110,12 +119,12 @@ class Sessions:
                 line.connect(self._client_of(id))
                 if replay:
                     await self._tell_history(session)
-            session.serve_with(self._servers(servers, session.card.cwd))
+            self._serve(session, place)
             return session
         if session is None:
-            session = await self._open_kept(id, where, others, servers)
+            session = await self._open_kept(id, where, others, place)
         else:
-            session.serve_with(self._servers(servers, session.card.cwd))
+            self._serve(session, place)
         if replay:
             async with session.telling:
                 await self._tell_history(session)
@@ -129,7 +138,7 @@ class Sessions:
         shelter = self._agent.shelter
         return None if shelter is None else shelter.claim(self._agent.principal, id)
 
-    async def _open_kept(self, id: str, where: str, others: tuple[str, ...], servers: Sequence[Offer]) -> Session:
+    async def _open_kept(self, id: str, where: str, others: tuple[str, ...], place: Place) -> Session:
         def hold() -> Kept:
             card, entries, held = self._agent.store.open(id)
             words = last_words(entries)
@@ -137,11 +146,11 @@ class Sessions:
                 held.append(*words)
             return Kept(replace(card, cwd=where, directories=others, archived=False), held, [*entries, *words])
 
-        return await self._hold(hold, servers)
+        return await self._hold(hold, place)
 
-    async def fork(self, id: str, cwd: str, directories: Sequence[str] = (), servers: Sequence[Offer] = ()) -> Session:
+    async def fork(self, id: str, place: Place) -> Session:
         """A new session with the history that another has so far."""
-        where, others = _directories(cwd, directories)
+        where, others = _directories(place.cwd, place.directories)
 
         def hold() -> Kept:
             card, entries = self._agent.store.read(id)
@@ -149,9 +158,9 @@ class Sessions:
             history = copied(entries)
             return Kept(copy, self._agent.store.create(copy, history), history)
 
-        return await self._hold(hold, servers)
+        return await self._hold(hold, place)
 
-    async def _hold(self, hold: Callable[[], Kept], servers: Sequence[Offer]) -> Session:
+    async def _hold(self, hold: Callable[[], Kept], place: Place) -> Session:
         if len(self._open) >= MAX_SESSIONS:
             raise RequestError(ErrorCode.INTERNAL_ERROR, f"This connection already has {MAX_SESSIONS} sessions.")
         kept = await self._in_thread(hold)
@@ -162,18 +171,21 @@ class Sessions:
             line = self._lines[kept.card.id] = Line(client, fate_of(kept.entries))
             client = line.client()
         try:
-            offered = self._servers(servers, kept.card.cwd)
+            offered = Servers(place.servers, kept.card.cwd, self._carrier)
             session = Session(kept, options, settings, client, self._group, offered)
         except OSError as error:
             self._lines.pop(kept.card.id, None)
             await self._in_thread(kept.log.close)
             raise RequestError.invalid_params(f"The workspace cannot be opened: {error}") from error
+        session.instruct(place.instructions)
         self._open[session.id] = session
         log.info("session %s in %s", session.id, session.cwd)
         return session
 
-    def _servers(self, offers: Sequence[Offer], cwd: str) -> Servers:
-        return Servers(offers, cwd, self._carrier)
+    def _serve(self, session: Session, place: Place) -> None:
+        """Give a session that is open already what this request says."""
+        session.serve_with(Servers(place.servers, session.card.cwd, self._carrier))
+        session.instruct(place.instructions)
 
     async def _tell_history(self, session: Session) -> None:
         """Send the whole history, as it was first sent."""
@@ -254,12 +266,20 @@ class Sessions:
         card = await self.card(id)
         await self._in_thread(lambda: self._agent.store.set_card(replace(card, archived=archived)))
 
-    async def set_title(self, id: str, title: str) -> None:
+    async def set_title(self, id: str, title: str) -> str:
+        """Call a session so, and by no other name that is not the user's; what it is called now, on one line.
+
+        Raises RequestError -32602 where nothing is left of the title.
+        """
+        title = title_of(title)
+        if not title:
+            raise RequestError.invalid_params("A title has some text.", {"pointer": "/title"})
         if (session := self._open.get(id)) is not None:
             await session.set_title(title)
-            return
+            return title
         card = replace(await self.card(id), title=title, titled_by_user=True)
         await self._in_thread(lambda: self._agent.store.set_card(card))
+        return title
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Work that may take the time of a disk, and the errors that a client is to see of it.

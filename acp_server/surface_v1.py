@@ -20,11 +20,16 @@ from acp.methods import Method
 from acp.plain import say_option
 from acp.unions import Free
 from acp.updates import (
+    MAIN_PLAN,
     Block,
     Compaction,
     CompactionChunk,
     Message,
     Notice,
+    Plan,
+    PlanFile,
+    PlanRemoved,
+    PlanText,
     ToolCall,
     ToolCallUpdate,
     TurnEnded,
@@ -32,9 +37,10 @@ from acp.updates import (
 )
 from acp.v1 import dialect, schema
 from acp.v1.terminals import CAPABILITY
-from acp.wire import Json, Wire
+from acp.wire import Json
 
 from .commands import listed, spelled_out
+from .drafts import add_drafts, auth_words, instructions_of
 from .mcp.carrier import Carrier
 from .mcp.offer import mcp_is_installed, offers
 from .model import ModelError
@@ -43,7 +49,7 @@ from .parts import MARKS, told
 from .permissions import Option
 from .prompt import prompt_text
 from .session import Client, Session, TurnReport
-from .sessions import Sessions
+from .sessions import Place, Sessions
 from .shelter import PROMPT_META
 from .shelter import TURN_META as FATE
 from .terminals.as_v1 import TerminalsAsV1
@@ -91,12 +97,15 @@ class SurfaceV1:
         marks = ("list", "delete", "resume", "close", "additionalDirectories", *(m for m in MARKS if agent.opens(m)))
         auth: dict[str, Json] = {"logout": {}} if agent.auth else {}
         auth |= {"status": {}} if agent.opens("auth_status") else {}
+        sessions: dict[str, Json] = {mark: {} for mark in marks}
+        sessions |= {"systemPrompt": {"mode": {"override": {}}}} if agent.opens("system_prompt") else {}
         capabilities: dict[str, Json] = {
             "loadSession": True,
             "promptCapabilities": {"image": False, "audio": False, "embeddedContext": True},
             **told(mcpCapabilities=self._mcp() or None),
-            "sessionCapabilities": {mark: {} for mark in marks},
+            "sessionCapabilities": sessions,
             **({"auth": auth} if auth else {}),
+            **({"providers": {}} if agent.opens("providers") else {}),
         }
         methods = [
             {"id": m.id, "name": m.name, **told(description=m.description), **m.extra}
@@ -128,8 +137,7 @@ class SurfaceV1:
         agent = self._agent
         if agent.auth is not None:
             handlers.on(schema.AUTHENTICATE, self.authenticate).on(schema.LOGOUT, self.logout)
-        if agent.opens("auth_status"):
-            handlers.on(schema.AUTH_STATUS, self.auth_status)
+        add_drafts(handlers, agent, dialect.METHODS)
         if agent.opens("fork"):
             handlers.on(schema.SESSION_FORK, self.fork)
         if agent.opens("archive"):
@@ -173,34 +181,32 @@ class SurfaceV1:
         await self._agent.log_out()
         return schema.LogoutResponse()
 
-    async def auth_status(self, request: schema.AuthStatusRequest) -> schema.AuthStatusResponse:
-        return schema.AuthStatusResponse(state=self._agent.auth_state)
+    async def auth_changed(self) -> None:
+        if self._agent.opens("auth_status"):
+            said = schema.AuthStatusUpdateNotification.decode(auth_words(self._agent))
+            await self._connection.notify(schema.AUTH_STATUS_UPDATE, said)
 
     # Sessions ---------------------------------------------------------------------------------------
 
     async def new_session(self, request: schema.NewSessionRequest) -> schema.NewSessionResponse:
         self._agent.check_login()
-        servers = offers(request.mcp_servers)
-        session = await self._sessions.create(request.cwd, request.additional_directories, servers)
+        session = await self._sessions.create(self._place(request))
         self._announce_later(session)
         return schema.NewSessionResponse(session_id=session.id, **_settings(session))
 
     async def load(self, request: schema.LoadSessionRequest) -> schema.LoadSessionResponse:
         """Open a session; its whole history is sent before the answer (v1 session setup)."""
-        session = await self._open(
-            request.session_id, request.cwd, request.additional_directories, request.mcp_servers, replay=True
-        )
+        session = await self._open(request, replay=True)
         return schema.LoadSessionResponse(**_settings(session), **self._fate(session))
 
     async def resume(self, request: schema.ResumeSessionRequest) -> schema.ResumeSessionResponse:
         """Open a session; nothing of its history is sent (v1 session setup)."""
-        session = await self._open(request.session_id, request.cwd, request.additional_directories, request.mcp_servers)
+        session = await self._open(request)
         return schema.ResumeSessionResponse(**_settings(session), **self._fate(session))
 
     async def fork(self, request: schema.ForkSessionRequest) -> schema.ForkSessionResponse:
         self._agent.check_login()
-        servers = offers(request.mcp_servers)
-        session = await self._sessions.fork(request.session_id, request.cwd, request.additional_directories, servers)
+        session = await self._sessions.fork(request.session_id, self._place(request))
         self._announce_later(session)
         return schema.ForkSessionResponse(session_id=session.id, **_settings(session))
 
@@ -242,8 +248,8 @@ class SurfaceV1:
         return schema.SessionStatusResponse(status="open" if is_open else "saved")
 
     async def set_title(self, request: schema.SetSessionTitleRequest) -> schema.SetSessionTitleResponse:
-        await self._sessions.set_title(request.session_id, request.title)
-        return schema.SetSessionTitleResponse(title=request.title)
+        title = await self._sessions.set_title(request.session_id, request.title)
+        return schema.SetSessionTitleResponse(title=title)
 
     async def set_mode(self, request: schema.SetSessionModeRequest) -> schema.SetSessionModeResponse:
         await self._sessions.get(request.session_id).set_option(MODE, request.mode_id)
@@ -303,15 +309,24 @@ class SurfaceV1:
         return terminals
 
     def _takes(self, update: Update) -> bool:
-        """Whether the client wants such an update: two kinds are for those only that have asked for them."""
+        """Whether the client wants such an update: some kinds are for those only that have asked for them."""
         wanted = self._client.session
         match update:
             case Notice():
                 return bool(wanted and wanted.notices)
             case Compaction() | CompactionChunk():
                 return bool(wanted and wanted.compaction)
+            case PlanFile() | PlanText() | PlanRemoved():
+                return self._takes_plans
+            case Plan(id=id):
+                return id == MAIN_PLAN or self._takes_plans
             case _:
                 return True
+
+    @property
+    def _takes_plans(self) -> bool:
+        """Whether the client knows plans besides the one (unstable)."""
+        return self._agent.opens("plans") and self._client.plan is not None
 
     async def _ask(self, session_id: str, call: ToolCall, options: Sequence[Option]) -> str | None:
         """The option the user chose, or None when the client cancelled the question."""
@@ -355,12 +370,22 @@ class SurfaceV1:
         return Client(emit, ask, show, overlay, lambda: self._connection.is_crowded(id))
 
     async def _open(
-        self, id: str, cwd: str, directories: Sequence[str], servers: Sequence[Wire], *, replay: bool = False
+        self, request: schema.LoadSessionRequest | schema.ResumeSessionRequest, *, replay: bool = False
     ) -> Session:
         self._agent.check_login()
-        session = await self._sessions.open(id, cwd, directories, offers(servers), replay=replay)
+        session = await self._sessions.open(request.session_id, self._place(request), replay=replay)
         self._announce_later(session)
         return session
+
+    def _place(
+        self,
+        request: schema.NewSessionRequest
+        | schema.LoadSessionRequest
+        | schema.ResumeSessionRequest
+        | schema.ForkSessionRequest,
+    ) -> Place:
+        servers, instructions = offers(request.mcp_servers), instructions_of(self._agent, request.system_prompt)
+        return Place(request.cwd, request.additional_directories, servers, instructions)
 
     def _fate(self, session: Session) -> dict[str, Any]:
         """What became of the last prompt, for a client that lost the answer."""

@@ -27,6 +27,7 @@ from acp.v2.saying import announced, say_call
 from acp.wire import Json, Wire
 
 from .commands import listed, spelled_out
+from .drafts import add_drafts, auth_words, instructions_of
 from .mcp.carrier import Carrier
 from .mcp.offer import Offer, mcp_is_installed, offers
 from .parts import MARKS, told
@@ -34,7 +35,7 @@ from .permissions import Option
 from .prompt import prompt_text
 from .queue import Queue
 from .session import Client, Session
-from .sessions import Sessions
+from .sessions import Place, Sessions
 from .shelter import PROMPT_META, TURN_META
 
 if TYPE_CHECKING:
@@ -73,11 +74,15 @@ class SurfaceV2:
         agent = self._agent
         marks = ("delete", "additionalDirectories", *(mark for mark in MARKS if agent.opens(mark)))
         session: dict[str, Json] = {"prompt": {"embeddedContext": {}}, **{mark: {} for mark in marks}}
+        if agent.opens("system_prompt"):
+            session["systemPrompt"] = {"mode": {"override": {}}}
         if kinds := self._mcp_kinds():
             session["mcp"] = {kind: {} for kind in kinds}
         capabilities: dict[str, Json] = {"session": session}
         if agent.opens("auth_status"):
             capabilities["auth"] = {"status": {}}
+        if agent.opens("providers"):
+            capabilities["providers"] = {}
         methods = [
             {"type": "agent", "methodId": m.id, "name": m.name, **told(description=m.description), **m.extra}
             for m in (agent.auth.methods if agent.auth else ())
@@ -108,8 +113,7 @@ class SurfaceV2:
         agent = self._agent
         if agent.auth is not None:
             handlers.on(schema.AUTH_LOGIN, self.login).on(schema.AUTH_LOGOUT, self.logout)
-        if agent.opens("auth_status"):
-            handlers.on(schema.AUTH_STATUS, self.auth_status)
+        add_drafts(handlers, agent, dialect.METHODS)
         if agent.opens("fork"):
             handlers.on(schema.SESSION_FORK, self.fork)
         if agent.opens("archive"):
@@ -150,33 +154,32 @@ class SurfaceV2:
         await self._agent.log_out()
         return schema.LogoutAuthResponse()
 
-    async def auth_status(self, request: schema.AuthStatusRequest) -> schema.AuthStatusResponse:
-        return schema.AuthStatusResponse(state=self._agent.auth_state)
+    async def auth_changed(self) -> None:
+        if self._agent.opens("auth_status"):
+            said = schema.AuthStatusUpdateNotification.decode(auth_words(self._agent))
+            await self._connection.notify(schema.AUTH_STATUS_UPDATE, said)
 
     # Sessions ---------------------------------------------------------------------------------------
 
     async def new_session(self, request: schema.NewSessionRequest) -> schema.NewSessionResponse:
-        servers = self._offers(request.mcp_servers)
-        session = await self._sessions.create(request.cwd, request.additional_directories, servers)
+        session = await self._sessions.create(self._place(request))
         return schema.NewSessionResponse(session_id=session.id, **self._offer(session))
 
     async def resume(self, request: schema.ResumeSessionRequest) -> schema.ResumeSessionResponse:
         """Open a session. Its history comes first, if it was asked for, and its state; then the answer."""
-        servers = self._offers(request.mcp_servers)
+        place = self._place(request)
         if isinstance(request.replay_from, schema.UnknownReplayFrom):
             data = {"pointer": "/replayFrom/type"}
             raise RequestError.invalid_params("The history can be replayed from the start only.", data)
         replay = request.replay_from is not None
-        directories = request.additional_directories
-        session = await self._sessions.open(request.session_id, request.cwd, directories, servers, replay=replay)
+        session = await self._sessions.open(request.session_id, place, replay=replay)
         await session.show(TurnStarted() if session.running else TurnEnded(None))
         line = self._sessions.line(session.id)
         fate: dict[str, Any] = {} if line is None else {"meta": {TURN_META: line.fate()}}
         return schema.ResumeSessionResponse(**self._offer(session), **fate)
 
     async def fork(self, request: schema.ForkSessionRequest) -> schema.ForkSessionResponse:
-        servers = self._offers(request.mcp_servers)
-        session = await self._sessions.fork(request.session_id, request.cwd, request.additional_directories, servers)
+        session = await self._sessions.fork(request.session_id, self._place(request))
         return schema.ForkSessionResponse(session_id=session.id, **self._offer(session))
 
     async def list(self, request: schema.ListSessionsRequest) -> schema.ListSessionsResponse:
@@ -222,8 +225,8 @@ class SurfaceV2:
         return schema.SessionStatusResponse.decode({"status": "open", "state": state})
 
     async def set_title(self, request: schema.SetSessionTitleRequest) -> schema.SetSessionTitleResponse:
-        await self._sessions.set_title(request.session_id, request.title)
-        return schema.SetSessionTitleResponse(title=request.title)
+        title = await self._sessions.set_title(request.session_id, request.title)
+        return schema.SetSessionTitleResponse(title=title)
 
     async def set_option(self, request: schema.SetSessionConfigOptionRequest) -> schema.SetSessionConfigOptionResponse:
         session = self._sessions.get(request.session_id)
@@ -312,6 +315,12 @@ class SurfaceV2:
             return await self._ask(id, call, options)
 
         return Client(emit, ask, emit, crowded=lambda: self._connection.is_crowded(id))
+
+    def _place(
+        self, request: schema.NewSessionRequest | schema.ResumeSessionRequest | schema.ForkSessionRequest
+    ) -> Place:
+        servers, instructions = self._offers(request.mcp_servers), instructions_of(self._agent, request.system_prompt)
+        return Place(request.cwd, request.additional_directories, servers, instructions)
 
     def _offers(self, servers: Sequence[Wire]) -> tuple[Offer, ...]:
         """The MCP servers. Raises RequestError for a client that is not logged in, or offers what cannot be."""

@@ -7,10 +7,11 @@ There is no flag to keep in step with them.
 from __future__ import annotations
 
 import os.path
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from acp.unstable import Unstable, opened
 from acp.updates import Changes, Diff, Json, ToolCall
 
 from .elicitation import Elicit
@@ -127,6 +128,8 @@ class Host:
 
     `mcp_servers` are servers of the `mcp` package (extra `mcp`) that run in this process: every session is offered
     them, by these names, if the agent takes such servers (unstable).
+
+    `unstable` opens what the protocol may still change, by name (`acp.unstable`), as far as the agent has it.
     """
 
     ask: Ask = reject_all
@@ -135,3 +138,7 @@ class Host:
     elicit: Elicit | None = None
     agent_terminals: bool = False
     mcp_servers: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    unstable: Collection[Unstable] = ()
+
+    def __post_init__(self) -> None:
+        opened(self.unstable)

@@ -21,12 +21,14 @@ LONGEST_KEY = 2**16  # characters
 class Endpoint:
     """An endpoint's base URL, such as `http://127.0.0.1:8000/v1`, and what to say there.
 
-    `first` is how many seconds it may take until the first token, `silence` how many between two reads after it.
+    `headers` go with every request. `first` is how many seconds it may take until the first token, `silence` how many
+    between two reads after it.
     """
 
     url: str
     model: str | None = None
     key: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     context: int | None = None
     thinking: Thinking | None = None
     first: float = 600.0
@@ -92,6 +94,7 @@ def endpoint_of(
         base_url,
         model,
         key or None,
+        {},
         None if context is None else int(_number("context", context, least=256)),
         cast("Thinking | None", thinking),
         _number("first", first or "600"),

@@ -118,6 +118,7 @@ class Exchange:
         headers = {"accept-encoding": "identity", "accept": "text/event-stream" if stream else "application/json"}
         if self.endpoint.key:
             headers["authorization"] = f"Bearer {self.endpoint.key}"
+        headers |= {name.lower(): value for name, value in self.endpoint.headers.items()}
         return self._client.build_request("GET" if body is None else "POST", url, json=body, headers=headers)
 
     async def _send(self, request: httpx2.Request, seconds: float) -> httpx2.Response:

@@ -1,9 +1,9 @@
 """A session's log, as it is written and read: what was reported, what the model was told, what was set.
 
 Entries: {"update": …} what the user saw, {"message": …} what the model is shown, {"kept": n} the messages are cut back
-to the first n, {"setting": id, "value": …} an option was set, {"began": …} a turn began, by its client's name of the
-prompt, and {"ended": …} how it ended. Notices are no history, and of a tool call or a terminal that still runs only
-what it began with; its end says the rest.
+to the first n, {"setting": id, "value": …} an option was set, {"instructions": …} what the application had to say to
+the model, {"began": …} a turn began, by its client's name of the prompt, and {"ended": …} how it ended. Notices are no
+history, and of a tool call or a terminal that still runs only what it began with; its end says the rest.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from acp.updates import (
 )
 
 from .. import model
-from ..prompt import prompt_text
+from ..prompt import Instructions, prompt_text
 from .record import from_json, to_json
 from .store import Entry
 
@@ -148,6 +148,22 @@ def _messages(entries: Iterable[Entry]) -> list[model.Message]:
 def settings_of(entries: Iterable[Entry]) -> dict[str, Json]:
     """The options as they were set last."""
     return {str(entry["setting"]): entry.get("value") for entry in entries if "setting" in entry}
+
+
+def instructed(instructions: Instructions) -> Entry:
+    """What the client's application has to say to the model from here on."""
+    return {"instructions": {"text": instructions.text, "replaces": instructions.replaces}}
+
+
+def instructions_of(entries: Sequence[Entry]) -> Instructions | None:
+    """What it had to say last."""
+    for entry in reversed(entries):
+        match entry:
+            case {"instructions": {"text": str(text), "replaces": bool(replaces)}}:
+                return Instructions(text, replaces)
+            case _:
+                pass
+    return None
 
 
 def turns_of(entries: Iterable[Entry]) -> int:

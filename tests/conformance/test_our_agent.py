@@ -15,8 +15,8 @@ from acp.conformance.agent.run import check_agent
 from acp.conformance.agent.settings import AgentSettings
 from acp.conformance.verdicts import Report
 from acp.transports import Transport
+from acp.unstable import Unstable
 from acp_server.agent import Agent, serve
-from acp_server.parts import Unstable
 from acp_server.scripted import ScriptedBackend
 
 PROMPTS = {
