@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -142,12 +142,13 @@ async def test_a_client_loses_nothing_and_learns_what_became_of_its_turn_when_it
             second, again = here.owner(), list[Update]()
             assert second != first
             with pytest.raises(RequestError, match=CUT_SHORT):  # noqa: PT012
-                async with session.prompt("say now\nrun echo begun; sleep 60") as turn:
+                async with session.prompt("say now\nrun touch begun; sleep 60") as turn:
                     async for update in turn:
                         again.append(update)
-                        if isinstance(update, ToolCallUpdate) and "begun" in str(update.content):
-                            with suppress(ProcessLookupError):
-                                os.kill(second, signal.SIGKILL)
+                        if isinstance(update, ToolCallUpdate) and update.status == "in_progress":
+                            while not await anyio.Path(tmp_path / "begun").exists():  # noqa: ASYNC110, it is a command
+                                await anyio.sleep(0.02)
+                            os.kill(second, signal.SIGKILL)
             assert said(again) == "now" + CUT_SHORT
             assert [call.status for call in session.snapshot.calls.values()] == ["completed", "failed"]
 
