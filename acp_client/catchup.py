@@ -28,13 +28,15 @@ from acp.updates import (
 from .snapshot import AnyPlan
 
 MOST_MESSAGES = 1024
-"""Messages whose length is remembered, the last ones."""
+"""Messages whose length is remembered, the last ones. What comes before them in a replay was told whole."""
 
 
 class Told:
     """How much of each message the application was told: characters of text, or blocks where it is no text."""
 
     def __init__(self) -> None:
+        self.is_partial = False
+        """Whether there are messages that were told and are not remembered."""
         self._sizes: dict[str, int] = {}
 
     def note(self, chunk: MessageChunk) -> None:
@@ -42,6 +44,10 @@ class Told:
             self._sizes[chunk.message_id] = self._sizes.get(chunk.message_id, 0) + _size(chunk.content)
             if len(self._sizes) > MOST_MESSAGES:
                 self._sizes.pop(next(iter(self._sizes)))
+                self.is_partial = True
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._sizes
 
     def rest(self, id: str, role: Role, blocks: Sequence[Block]) -> list[MessageChunk]:
         """The chunks of a whole message that were not told yet."""
@@ -68,6 +74,7 @@ class CatchUp:
     ) -> None:
         self._told, self._calls, self._plans, self._prompt = told, calls, plans, prompt
         self._counts = whole
+        self._is_long_told = told.is_partial
         self._seen: dict[str, list[Block]] = {}
 
     def missed(self, update: Update) -> Sequence[Update]:
@@ -81,6 +88,8 @@ class CatchUp:
                 self._asked(text)
                 return []
             case _ if not self._counts:
+                return []
+            case Message(message_id=str(id)) | MessageChunk(message_id=str(id)) if self._was_long_told(id):
                 return []
             case Message(role, id, content):
                 blocks = self._seen[id] = [*content] if isinstance(content, tuple) else []
@@ -102,6 +111,11 @@ class CatchUp:
                 return []  # without an id nobody can say whether it was told
             case _:
                 return [update]
+
+    def _was_long_told(self, id: str) -> bool:
+        """Whether a message comes before all that are remembered, which are the last ones that were told."""
+        self._is_long_told = self._is_long_told and id not in self._told
+        return self._is_long_told
 
     def _asked(self, text: str) -> None:
         self._counts = self._counts or text == self._prompt

@@ -274,3 +274,21 @@ def test_what_was_told_of_a_message_and_its_rest_are_the_whole(texts: list[str],
         memory.note(MessageChunk("agent", TextBlock(character), "m"))
     rest = memory.rest("m", "agent", [TextBlock(text) for text in texts])
     assert whole[:told] + said(rest) == whole
+
+
+async def test_more_messages_than_are_remembered_are_told_once_all_the_same(
+    tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("acp_client.catchup.MOST_MESSAGES", 5)
+    async with world(scheme) as here:
+        session = await here.client.new_session(tmp_path)
+        told: list[str] = []
+        lines = "\n".join(f"say m{n}\nrun echo {n}" for n in range(20))
+        async with session.prompt(lines) as turn:
+            async for update in turn:
+                if text := said([update]):
+                    told.append(text)
+                if isinstance(update, ToolCall) and len(told) in (8, 15):
+                    await here.network.cut()
+        assert turn.stop_reason == "end_turn"
+        assert "".join(told) == "".join(f"m{n}" for n in range(20)) + "Done."
