@@ -245,6 +245,8 @@ class HttpConnection:
     def check(self, now: float) -> None:
         """Give up a client that is not there any more, or does not read."""
         outboxes = self._outboxes.values()
+        for outbox in outboxes:
+            outbox.forget(now)
         if any(o.is_crowded and now - o.progress > self._limits.stall for o in outboxes):
             self._end(f"the client took nothing for {self._limits.stall:g} s", lost=True)
         elif now - self._read_at > ABSENCE and all(outbox.reader is None for outbox in outboxes):

@@ -18,6 +18,8 @@ from .websocket_door import WebSocketDoor
 
 KEEP_ALIVE = 75.0
 """Seconds that a connection of HTTP is kept on which nothing is asked."""
+UNSENT = 128 * 2**10
+"""Bytes that the system holds for a client."""
 CHECKING = 1.0
 """Seconds between two looks at who is still there."""
 
@@ -45,7 +47,7 @@ class HttpDoor:
     async def converse(self, server: Server, stream: ByteStream, guest: Guest) -> None:
         held, own = HeldStream(stream), server.limits.connection
         limits = HttpLimits(server.limits.opening, KEEP_ALIVE, own.heartbeat, own.stall)
-        _notice_when_gone(stream, own.stall)
+        _set_up(stream, own.stall)
         patience = limits.opening
         while True:
             try:
@@ -76,10 +78,15 @@ class HttpDoor:
             patience = KEEP_ALIVE
 
 
-def _notice_when_gone(stream: ByteStream, seconds: float) -> None:
-    """Have the system break a connection whose other end acknowledges nothing: a stream of events gets no answers."""
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+def _set_up(stream: ByteStream, seconds: float) -> None:
+    """Have the system break a connection whose other end acknowledges nothing: a stream of events gets no answers.
+
+    And have it hold little, so that what a reader has missed when it comes back is among what its outbox has kept.
+    """
     raw = stream.extra(SocketAttribute.raw_socket, None)
-    if option is not None and raw is not None:
-        with suppress(OSError):
+    if raw is None:
+        return
+    with suppress(OSError):
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT)
+        if (option := getattr(socket, "TCP_USER_TIMEOUT", None)) is not None:
             raw.setsockopt(socket.IPPROTO_TCP, option, int(seconds * 1000))

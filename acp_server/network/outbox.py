@@ -16,8 +16,8 @@ PATIENT_TEXTS, PATIENT_BYTES = 64, 256 * 2**10
 """What may wait for the reader before whoever can wait does."""
 MOST_TEXTS, MOST_BYTES = 10_000, 64 * 2**20
 """What may wait for the reader at all."""
-KEPT_TEXTS, KEPT_BYTES = 1000, 256 * 2**10
-"""What is kept of what was handed out, for a reader that may come back for it."""
+KEPT_TEXTS, KEPT_BYTES, KEPT_SECONDS = 4096, 512 * 2**10, 60.0
+"""What is kept of what was handed out, for a reader that may come back for it: more than can be on its way."""
 
 
 class Taken(AcpError):
@@ -36,7 +36,7 @@ class Outbox:
         self.progress = anyio.current_time()
         """When the reader last took something, or had little to take."""
         self._waiting, self._waiting_bytes = deque[bytes](), 0
-        self._kept, self._kept_bytes = deque[bytes](), 0
+        self._kept, self._kept_bytes = deque[tuple[float, bytes]](), 0
         self._next = 1
         self._keeps = self._finished = False
         self._changed = anyio.Event()
@@ -97,7 +97,7 @@ class Outbox:
         if not self._next - 1 - len(self._kept) <= after < self._next:
             raise Forgotten("what came after that is not kept any more")
         for _ in range(self._next - 1 - after):
-            text = self._kept.pop()
+            _, text = self._kept.pop()
             self._waiting.appendleft(text)
             self._kept_bytes -= len(text)
             self._waiting_bytes += len(text)
@@ -112,6 +112,7 @@ class Outbox:
         if self.reader is not reader:
             raise anyio.EndOfStream
         taken: list[tuple[int, bytes]] = []
+        self.progress = anyio.current_time()
         while self._waiting and (not taken or most >= len(self._waiting[0])):
             text = self._waiting.popleft()
             taken.append((self._next, text))
@@ -120,15 +121,19 @@ class Outbox:
             most -= len(text)
             if self._keeps:
                 self._keep(text)
-        self.progress = anyio.current_time()
         self._change()
         return taken
 
     def _keep(self, text: bytes) -> None:
-        self._kept.append(text)
+        self._kept.append((self.progress, text))
         self._kept_bytes += len(text)
         while len(self._kept) > KEPT_TEXTS or self._kept_bytes > max(KEPT_BYTES, len(text)):
-            self._kept_bytes -= len(self._kept.popleft())
+            self._kept_bytes -= len(self._kept.popleft()[1])
+
+    def forget(self, now: float) -> None:
+        """Let go of what nobody comes back for any more."""
+        while self._kept and now - self._kept[0][0] > KEPT_SECONDS:
+            self._kept_bytes -= len(self._kept.popleft()[1])
 
     def leave(self, reader: Reader) -> None:
         if self.reader is reader:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acp_server.network.outbox import KEPT_BYTES, KEPT_TEXTS, Forgotten, Outbox, Taken
+from acp_server.network.outbox import KEPT_BYTES, KEPT_SECONDS, KEPT_TEXTS, Forgotten, Outbox, Taken
 
 pytestmark = pytest.mark.anyio
 
@@ -77,6 +77,19 @@ async def test_what_was_handed_out_is_kept_for_those_who_count_and_not_without_e
         large.put(b"x" * KEPT_BYTES)
         await reader.take(1)
     assert len(large._kept) <= 1
+
+
+async def test_what_was_kept_long_enough_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    outbox = Outbox()
+    reader = outbox.attach(0)
+    outbox.put(b"1")
+    await reader.take(1)
+    outbox.forget(anyio.current_time() + KEPT_SECONDS - 1)
+    outbox.attach(0)
+    await outbox.reader.take(1)  # pyright: ignore[reportOptionalMemberAccess]
+    outbox.forget(anyio.current_time() + KEPT_SECONDS + 1)
+    with pytest.raises(Forgotten):
+        outbox.attach(0)
 
 
 async def test_who_does_not_count_is_kept_nothing_for() -> None:
