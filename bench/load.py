@@ -80,6 +80,7 @@ async def measure(options: argparse.Namespace) -> list[dict[str, str]]:
                 async with anyio.create_task_group() as group:
                     for transport, session in talking:
                         group.start_soon(listen, transport, session, count, options.rate, late)
+                        await anyio.sleep(1 / options.rate / options.streaming)  # else all would speak at once
                 seconds, end = time.perf_counter() - began, usage(process.pid)
     marks = statistics.quantiles(late, n=1000)
     each = (after.resident - before.resident) / 1024 / options.idle
