@@ -38,7 +38,7 @@ async def _run(agent: Agent) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(stop_on_signal, group.cancel_scope)
         async with stdio_transport() as transport:
-            await serve(agent.belonging_to(""), transport)  # this machine's user, who has no name
+            await serve(agent.alone(), transport)
         group.cancel_scope.cancel()
     await close_agent(agent)
 

@@ -131,6 +131,12 @@ class Agent:
                 with suppress(ConnectionClosed):
                     await tell()
 
+    def alone(self) -> Agent:
+        """This agent as the one user of its machine sees it: all of it, and of the sessions those of no principal."""
+        seen = copy.copy(self)
+        seen.store = OwnedStore(self.store, "")
+        return seen
+
     def belonging_to(self, principal: str, shelter: Shelter | None = None) -> Agent:
         """This agent as one principal sees it: the same models, and of the sessions its own.
 

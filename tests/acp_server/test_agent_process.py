@@ -276,3 +276,10 @@ async def test_sessions_of_principals_are_not_those_of_the_agent_of_an_editor(tm
         assert [session["sessionId"] for session in listed] == ["mine"]
         refused = await client.call("session/load", {"sessionId": "hers", "cwd": str(tmp_path), "mcpServers": []})
         assert refused["error"]["code"] == -32002
+
+
+async def test_the_agent_of_an_editor_lets_it_say_where_the_model_is() -> None:
+    openai = ("--backend", "openai", "--backend-option", "base_url=http://127.0.0.1:1/v1", "--unstable", "providers")
+    async with started(*openai) as (client, _):
+        await client.call("initialize", {"protocolVersion": 1})
+        assert (await client.call("providers/list", {}))["result"]["providers"]
