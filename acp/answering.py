@@ -27,6 +27,8 @@ RUNNING_REQUESTS = 256
 _NOTHING = object()
 """What a handler returned that was cancelled."""
 
+holds_reader: ContextVar[int | None] = ContextVar("acp_holds_reader", default=None)
+"""The task that reads a connection, in a handler that it waits for. A request's handler is none of those."""
 _afterwards: ContextVar[deque[Afterwards] | None] = ContextVar("acp_afterwards", default=None)
 
 
@@ -78,6 +80,7 @@ class Answering:
 
     async def _serve(self, event: Called) -> None:
         """Answer a request, and then do what was to come after."""
+        holds_reader.set(None)
         callbacks: deque[Afterwards] = deque()
         _afterwards.set(callbacks)
         try:

@@ -23,13 +23,12 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
-from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import anyio
 
-from .answering import Afterwards, Answering, after_reply
+from .answering import Afterwards, Answering, after_reply, holds_reader
 from .errors import ConnectionClosed, LocalProtocolError, RequestError
 from .handlers import Handlers
 from .methods import Method
@@ -59,8 +58,6 @@ LAST_ANSWERS = 0.5
 """Seconds that running requests get to be answered when the peer says no more."""
 BROKEN_PIPE = 1.0
 """Seconds between a failed write and the end, for the reader to find out why."""
-
-_reading: ContextVar[int | None] = ContextVar("acp_reading", default=None)
 
 
 class Connection:
@@ -193,7 +190,8 @@ class Connection:
         """
         if self._in_notification():
             raise LocalProtocolError(f"{method.name} would wait for ever: a notification handler holds the reader")
-        await self._room(method)
+        if self._must_wait(method):
+            await self._room(None)
         if self.reason is not None:
             raise ConnectionClosed(self.reason)
         id = self._peer.call(method, params)
@@ -217,7 +215,9 @@ class Connection:
 
     async def notify(self, method: Method[P, None], params: P) -> None:
         """Tell the peer. Raises ConnectionClosed, LocalProtocolError."""
-        await self._room(method, getattr(params, "session_id", None))
+        session: str | None = None if self._lanes is None else getattr(params, "session_id", None)
+        if self._must_wait(method) or session is not None:
+            await self._room(session)
         self._peer.notify(method, params)
         self._wake.set()
 
@@ -246,10 +246,14 @@ class Connection:
     def _unsent(self) -> int:
         return self._peer.pending + len(self._leaving)
 
-    async def _room(self, method: Method[Any, Any], session: str | None = None) -> None:
-        """Wait until few enough texts are unsent, and of a session few enough unread."""
+    def _must_wait(self, method: Method[Any, Any]) -> bool:
+        """Whether `_room` has something to say of a text; nearly never, and asking costs less than a coroutine."""
         if self._any_call:
             self._peer.open((), (method,))
+        return self._unsent > UNSENT_TEXTS or self.closed
+
+    async def _room(self, session: str | None) -> None:
+        """Wait until few enough texts are unsent, and of a session few enough unread. Raises ConnectionClosed."""
         if not self._in_notification():
             if self._lanes is not None and session is not None:
                 await self._lanes.room(session)
@@ -265,7 +269,7 @@ class Connection:
 
     def _in_notification(self) -> bool:
         """Whether a handler of one of our notifications asks, in the reader's own task."""
-        reader = _reading.get()
+        reader = holds_reader.get()
         return reader is not None and reader == self._reader == anyio.get_current_task().id
 
     # The tasks -------------------------------------------------------------------------------------------
@@ -302,7 +306,7 @@ class Connection:
 
     async def _read(self) -> None:
         self._reader = anyio.get_current_task().id
-        _reading.set(self._reader)  # tasks that a handler starts inherit it, but have an id of their own
+        holds_reader.set(self._reader)  # tasks that a handler starts inherit it, but have an id of their own
         why = "the peer closed the connection"
         error: Exception | None = None
         try:
