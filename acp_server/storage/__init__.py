@@ -30,7 +30,7 @@ Where processes share a store, each session has one owner at most:
 
 What becomes of a session whose client comes to another process (`acp_server.sessions`, `acp_server.shelter`):
 
-- its owner is dead: it is taken over within the lease, and its turn was cut short;
+- its owner is dead: it is taken over within a second of the end of the lease, and its turn was cut short;
 - it is idle, and waits for its client: its owner is asked, and hands it over at the next beat, within a second;
 - its turn runs, or a client uses it there: the answer, after 3 s, is -32600 with `retryAfter` in its data. The turn
   goes on. Our client connects anew, for a minute (`Reconnect.patience`), until it comes to the owner, or the turn is

@@ -56,14 +56,14 @@ async def cluster(folder: Path, postgres: PostgresServer) -> AsyncGenerator[Clus
     tokens = folder / "tokens"
     tokens.write_text(f"alice {TOKEN}\n")
     database = new_schema(postgres)
-    command = [sys.executable, "-m", "acp", "serve", "--ws", "127.0.0.1:0", "--backend", "scripted", "--allow", "all"]
+    command = [sys.executable, "-m", "acp", "serve", "--http", "127.0.0.1:0", "--backend", "scripted", "--allow", "all"]
     command += ["--token-file", str(tokens), "--store", database, "--lease", str(LEASE)]
     async with AsyncExitStack() as exits:
         config, port = EXAMPLE.read_text(), _free_port()
         for number in (8771, 8772, 8773):
             log = ["--log-file", str(folder / f"{number}.log")]
             server = await exits.enter_async_context(announced(*command, *log, seconds=60))
-            config = config.replace(f"127.0.0.1:{number} ", f"{server.url.removeprefix('ws://').removesuffix('/acp')} ")
+            config = config.replace(f"127.0.0.1:{number} ", f"{server.url.split('/')[2]} ")
         await exits.enter_async_context(_nginx(folder, config.replace("127.0.0.1:8765", f"127.0.0.1:{port}"), port))
         yield Cluster(f"ws://127.0.0.1:{port}/acp", database)
 
@@ -158,7 +158,8 @@ async def test_a_client_loses_nothing_and_learns_what_became_of_its_turn_when_it
             assert here.owner() not in (first, second)
             [(began,)] = here.ask("SELECT count(*) FROM acp_entries WHERE entry LIKE '{\"began\"%'")
             assert began == 3  # no prompt was sent twice
-            async with connect(here.url, headers=headers, version=version) as other:
+            by_http = here.url.replace("ws:", "http:")
+            async with connect(by_http, headers=headers, version=version) as other:
                 with pytest.raises(RequestError, match="The session is"):
                     await other.load_session(session.id, tmp_path)
                 await session.close()
