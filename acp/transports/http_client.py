@@ -34,7 +34,7 @@ from .cookies import Cookies
 from .http_wire import ENDING, HttpWire, NotReached, Reply
 from .messages import ENDING as LAST_REQUESTS
 from .messages import OPENING as FIRST_REQUESTS
-from .messages import Message, read_message
+from .messages import Message, read_error, read_message
 from .remote import CONNECTION_ID, FAREWELL, PROTOCOL_VERSION, REPLACES, SESSION_ID, CannotConnect, Limits
 from .sse import MEDIA_TYPE, Comment, Event, EventBuffer
 
@@ -167,9 +167,7 @@ class HttpTransport:
         return headers if session is None else {**headers, SESSION_ID: session}
 
     async def _begin(self, text: bytes, message: Message) -> None:
-        """The first text has to be `initialize`; its answer says what the connection is called."""
-        if message.method != "initialize":
-            self._refuse(None, "the first message is not initialize")
+        """The first text should be `initialize`, whose answer says what the connection is called."""
         headers = {"content-type": "application/json"}
         if self._replaces:
             headers[REPLACES] = ", ".join(self._replaces)
@@ -180,6 +178,8 @@ class HttpTransport:
             self._lose(str(error))
             raise anyio.BrokenResourceError(self._why) from error
         id = reply.headers.get(CONNECTION_ID.lower())
+        if await self._answered(message, reply):
+            return
         if reply.status != 200:
             self._refuse(reply, f"refused the connection: {reply.says()}")
         if not id or len(reply.body) > self._limits.message:
@@ -189,12 +189,11 @@ class HttpTransport:
         self._listen(None)
         await self._put(reply.body)
 
-    def _refuse(self, reply: Reply | None, why: str) -> None:
+    def _refuse(self, reply: Reply, why: str) -> None:
         """There is no connection. Raises BrokenResourceError."""
-        after = None if reply is None else reply.headers.get("retry-after", "")
-        status = None if reply is None else reply.status
+        after = reply.headers.get("retry-after", "")
         self.refusal = CannotConnect(
-            f"{self._wire.shown} {why}", status, float(after) if after and after.isdecimal() else None
+            f"{self._wire.shown} {why}", reply.status, float(after) if after.isdecimal() else None
         )
         self._lose(str(self.refusal))
         raise anyio.BrokenResourceError(self._why)
@@ -223,7 +222,12 @@ class HttpTransport:
             await self._refused(message, session, reply)
 
     async def _refused(self, message: Message, session: str | None, reply: Reply) -> None:
-        """The server did not take a message. Of a request whoever asked hears so; anything else would be missed."""
+        """The server did not take a message. Of a request whoever asked hears so; anything else would be missed.
+
+        A server that says in JSON-RPC what is wrong with a text has answered it, and goes on.
+        """
+        if await self._answered(message, reply):
+            return
         known = session is None or self._listen(session).refused is None
         if not message.is_request or reply.status in (401, 403, 410) or (reply.status == 404 and known):
             self._lose(f"{self._wire.shown} refused a message: {reply.says()}")
@@ -238,6 +242,15 @@ class HttpTransport:
             )
         )
         await self._put(dumps(error_message(message.id, error)))
+
+    async def _answered(self, message: Message, reply: Reply) -> bool:
+        """Whether a refusal is an answer: to a request, or to a text that is no message."""
+        error = read_error(reply.body) if reply.status in (400, 501) else None
+        if error is None or (not message.is_request and (message.method is not None or message.is_answer)):
+            return False
+        self._questions.pop(message.id, None)
+        await self._put(dumps(error_message(message.id if message.is_request else None, error)))
+        return True
 
     # What we hear ----------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, cast
 
-from ..envelope import CANCEL, RequestId, is_id
+from ..envelope import CANCEL, RequestId, envelope_problem, is_id
+from ..errors import RequestError
 from ..json_text import Json, loads
 
 LONGEST_SESSION_ID = 1024  # characters
@@ -57,6 +58,18 @@ def read_message(text: bytes) -> Message:
     except (ValueError, RecursionError):
         return Message()
     return message_of(value)
+
+
+def read_error(text: bytes) -> RequestError | None:
+    """The error that a text answers with; None for any other text."""
+    try:
+        value = loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if envelope_problem(value) is not None or "error" not in value:
+        return None
+    error = value["error"]
+    return RequestError(error["code"], error["message"], error.get("data"))
 
 
 def message_of(value: Json) -> Message:

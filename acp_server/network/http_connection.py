@@ -217,9 +217,12 @@ class HttpConnection:
 
     def attach(self, session: str | None, after: int | None) -> Reader | Refusal:
         """Read a stream. Raises Taken, Forgotten."""
+        was_closed = session in self._closed
         outbox = self._outbox(session)
         if outbox is None:
             return Refusal(429, f"the connection has {MOST_SESSIONS} sessions")
+        if was_closed and after == 0:
+            outbox.begin_anew()  # the client has let go of the session, and with it of what it had of its stream
         self._read_at = anyio.current_time()
         return outbox.attach(after)
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.abc import TaskGroup
 
+from acp.envelope import RequestId
 from acp.json_text import Json, dumps, loads
 from acp.transports.messages import LONGEST_SESSION_ID, Message, message_of
 from acp.transports.remote import CONNECTION_ID, FAREWELL, PROTOCOL_VERSION, REPLACES, SESSION_ID, Request
@@ -187,7 +188,11 @@ class HttpEndpoint:
         if message is None:
             return None
         if message.method != "initialize" or message.id is None:
-            return Refusal(400, f"the header {CONNECTION_ID} is missing, and this is no request to initialize")
+            words = f"the header {CONNECTION_ID} is missing, and this is no request to initialize"
+            if not message.is_request:
+                return Refusal(400, words)
+            await _answer_error(exchange, 400, -32600, f"Invalid request: {words}", message.id)
+            return None
         self._crowd.enter(exchange.address)
         refusal = self._server.visits.refusal or self._crowd.refusal(exchange.address)
         if refusal is not None:
@@ -299,8 +304,8 @@ async def _message(exchange: Exchange, text: bytes) -> Message | None:
     return None
 
 
-async def _answer_error(exchange: Exchange, status: int, code: int, words: str) -> None:
-    body: Json = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": words}}
+async def _answer_error(exchange: Exchange, status: int, code: int, words: str, id: RequestId = None) -> None:
+    body: Json = {"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": words}}
     await exchange.answer(status, {**_cors(exchange.request), "content-type": JSON_TYPE}, dumps(body))
 
 

@@ -93,6 +93,11 @@ class Outbox:
         self._change()
         return self.reader
 
+    def begin_anew(self) -> None:
+        """Nobody comes back for what was handed out."""
+        self._kept.clear()
+        self._kept_bytes, self._next = 0, 1
+
     def _rewind(self, after: int) -> None:
         if not self._next - 1 - len(self._kept) <= after < self._next:
             raise Forgotten("what came after that is not kept any more")

@@ -13,6 +13,7 @@ import pytest
 from anyio.abc import TaskGroup
 from raw_http import EVENTS, INITIALIZE, Web, web, wired
 
+from acp.transports.http_client import connect_http
 from acp.transports.messages import message_of
 from acp.transports.remote import Limits
 from acp_server.agent import Agent
@@ -365,3 +366,40 @@ async def test_something_comes_when_nothing_is_said() -> None:
             while data.count(b":\n\n") < 3:
                 data += await stream.piece()
             assert data.startswith(b": heartbeat 0.02\n\n")
+
+
+async def test_what_is_said_of_a_session_again_after_it_was_deleted_is_answered_once(tmp_path: Path) -> None:
+    async with running() as served, connect_http(served.url) as transport:
+        heard: list[Any] = []
+
+        async def ask(id: int, method: str, **params: Any) -> Any:
+            await transport.send(json.dumps(request(id, method, **params)).encode())
+            while not (heard and heard[-1].get("id") == id):
+                heard.append(json.loads(await transport.receive()))  # pyright: ignore[reportArgumentType]
+            return heard[-1]
+
+        with anyio.fail_after(20):
+            await ask(1, "initialize", protocolVersion=1)
+            made = await ask(2, "session/new", cwd=str(tmp_path), mcpServers=[])
+            session = made["result"]["sessionId"]
+            for id in (3, 4, 5):
+                await ask(id, "session/delete", sessionId=session)
+            await ask(6, "session/list")
+    assert [message["id"] for message in heard if "id" in message] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_text_that_is_refused_is_answered_and_the_connection_goes_on() -> None:
+    async with running() as served, connect_http(served.url) as transport:
+
+        async def say(text: bytes) -> Any:
+            await transport.send(text)
+            return json.loads(await transport.receive())  # pyright: ignore[reportArgumentType]
+
+        with anyio.fail_after(20):
+            early = await say(json.dumps(request(1, "session/list")).encode())
+            assert (early["id"], early["error"]["code"]) == (1, -32600)
+            assert "result" in await say(json.dumps(INITIALIZE).encode())
+            for text, code in ((b"{", -32700), (b"1", -32600), (b"[]", -32600)):
+                refused = await say(text)
+                assert (refused["id"], refused["error"]["code"]) == (None, code)
+            assert (await say(json.dumps(request(2, "session/list")).encode()))["id"] == 2

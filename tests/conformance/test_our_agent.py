@@ -1,4 +1,4 @@
-"""Our agent keeps the protocol: both versions, in this process and over WebSocket whole, over stdio what is stdio's."""
+"""Our agent keeps the protocol: both versions, in this process and over the network whole, over stdio its own part."""
 
 from __future__ import annotations
 
@@ -30,7 +30,18 @@ PROMPTS = {
 """What the scripted model takes for the suite's prompts."""
 UNSTABLE: tuple[Unstable, ...] = ("archive", "status", "title", "auth_status")
 NOT_YET = {"mcp.stdio"}
-SCRIPTED = [sys.executable, "-m", "acp", "serve", "--ws", "127.0.0.1:0", "--backend", "scripted", "--sessions", "none"]
+SCRIPTED = [
+    sys.executable,
+    "-m",
+    "acp",
+    "serve",
+    "--http",
+    "127.0.0.1:0",
+    "--backend",
+    "scripted",
+    "--sessions",
+    "none",
+]
 
 
 def judge(reach: Reach, version: int, *only: str) -> Report:
@@ -54,12 +65,13 @@ def test_our_agent_conforms_in_this_process(version: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["ws", "http"])
 @pytest.mark.parametrize("version", [1, 2])
-def test_our_agent_conforms_over_websocket(version: int) -> None:
+def test_our_agent_conforms_over_the_network(version: int, scheme: str) -> None:
     async def run() -> Report:
         async with announced(*SCRIPTED, seconds=30) as server:
             settings = AgentSettings(version=version, timeout=20.0, prompts=PROMPTS, jobs=4)
-            return await check_agent(server.url, settings)
+            return await check_agent(server.url.replace("http:", f"{scheme}:"), settings)
 
     report = anyio.run(run)
     assert faults(report) == []

@@ -28,7 +28,7 @@ class Unreachable(Exception):
 
 
 class Line(Protocol):
-    """One connection to an agent. `carrier` is `stdio`, `websocket` or `memory`."""
+    """One connection to an agent. `carrier` is `stdio`, `websocket`, `http` or `memory`."""
 
     carrier: str
 
@@ -141,9 +141,9 @@ class Address:
     insecure: bool = False
 
     def __call__(self) -> AbstractAsyncContextManager[Line]:
-        for schemes, connect in CARRIERS.items():
+        for schemes, carrier in CARRIERS.items():
             if self.url.startswith(schemes):
-                return connect(self)
+                return _network(self, carrier)
         raise Unreachable(f"{self.url} is none of {', '.join(s for schemes in CARRIERS for s in schemes)}…")
 
     def __str__(self) -> str:
@@ -151,23 +151,22 @@ class Address:
 
 
 @asynccontextmanager
-async def _websocket(where: Address) -> AsyncGenerator[Line]:
+async def _network(where: Address, carrier: str) -> AsyncGenerator[Line]:
     # Imported here: whoever judges a command needs none of it.
-    from ...transports.websocket_opening import CannotConnect, connect_websocket
+    from ...transports.remote import CannotConnect
+    from ...transports.remote_url import connect
 
     async with AsyncExitStack() as exits:
         try:
-            opening = connect_websocket(where.url, headers=where.headers, insecure=where.insecure)
+            opening = connect(where.url, headers=where.headers, insecure=where.insecure)
             transport = await exits.enter_async_context(opening)
         except (CannotConnect, ValueError) as error:
             raise Unreachable(str(error)) from None
-        yield _TextLine(transport, "websocket")
+        yield _TextLine(transport, carrier)
 
 
-CARRIERS: Mapping[tuple[str, ...], Callable[[Address], AbstractAsyncContextManager[Line]]] = {
-    ("ws://", "wss://"): _websocket
-}
-"""Beginnings of a URL → how such an agent is reached."""
+CARRIERS: Mapping[tuple[str, ...], str] = {("ws://", "wss://"): "websocket", ("http://", "https://"): "http"}
+"""Beginnings of a URL → what carries the texts."""
 
 
 @dataclass(frozen=True, slots=True)
