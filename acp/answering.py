@@ -15,7 +15,7 @@ from .errors import ConnectionClosed, ErrorCode, LocalProtocolError, RequestErro
 from .handlers import Handler
 from .methods import Method
 from .peer import Called, Peer, RequestId
-from .tasks import Start
+from .tasks import Bell, Start
 
 Afterwards = Callable[[], Awaitable[None]]
 
@@ -42,7 +42,7 @@ class Answering:
         self._answered = answered
         self._scopes: dict[RequestId, anyio.CancelScope] = {}
         self._afterwards: set[anyio.CancelScope] = set()
-        self._fewer = anyio.Event()
+        self._fewer = Bell()
         self._ended = False
 
     def start(self, event: Called, start: Start) -> None:
@@ -68,8 +68,6 @@ class Answering:
     async def finished(self) -> None:
         """Wait until no request is running."""
         while self.running:
-            if self._fewer.is_set():
-                self._fewer = anyio.Event()  # a new one, or others who wait for the old one would wait for ever
             await self._fewer.wait()
 
     def end(self) -> None:
@@ -87,7 +85,7 @@ class Answering:
             if await self._answer(event) and callbacks:
                 await self._run_after(event.method, callbacks)
         finally:
-            self._fewer.set()
+            self._fewer.ring()
 
     async def _answer(self, event: Called) -> bool:
         """Run the handler of a request and answer it, whatever happens. True if the answer is a result."""

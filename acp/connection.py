@@ -34,7 +34,7 @@ from .handlers import Handlers
 from .methods import Method
 from .peer import Called, CancelAsked, Event, Notified, Peer, Refused, Replied, RequestId
 from .pending import Pending
-from .tasks import AnyEvent, Start, light_event, light_start, task_group
+from .tasks import AnyEvent, Bell, Start, light_event, light_start, task_group
 from .transports import Lanes, Oversize, Transport
 
 __all__ = ["Connection", "Handlers", "Pending", "Transport"]
@@ -92,7 +92,7 @@ class Connection:
         self._waiters: dict[RequestId, Pending[Any]] = {}
         self._leaving: deque[bytes] = deque()
         self._wake: AnyEvent = anyio.Event()
-        self._sent: AnyEvent = anyio.Event()
+        self._sent = Bell()
         self._ended = anyio.Event()
         self._exits = AsyncExitStack()
         self._start: Start
@@ -146,7 +146,7 @@ class Connection:
         while (self._answering.running or self._unsent) and not self.closed:
             await self._answering.finished()
             if self._unsent and not self.closed:
-                await self._next_sent()
+                await self._sent.wait()
 
     async def aclose(self, reason: str = "closed by us") -> None:
         """End the conversation: what was said is sent, our calls fail with ConnectionClosed, handlers are cancelled.
@@ -156,7 +156,7 @@ class Connection:
         try:
             with anyio.move_on_after(LAST_WORDS, shield=True):
                 while self._unsent and not self.closed:
-                    await self._next_sent()
+                    await self._sent.wait()
             self._end(reason)
             with anyio.move_on_after(CLOSING, shield=True):
                 await self._transport.aclose()
@@ -171,7 +171,7 @@ class Connection:
         self.closed = True
         self._ended.set()
         self._wake.set()
-        self._sent.set()
+        self._sent.ring()
         self._answering.end()
 
     def _fail_calls(self, reason: str) -> None:
@@ -237,7 +237,7 @@ class Connection:
         if not self._leaving and not self.closed:
             texts = self._peer.texts_to_send()
             if self._transport.send_now(*texts):
-                self._sent.set()
+                self._sent.ring()
                 return
             self._leaving.extend(texts)
         self._wake.set()
@@ -258,14 +258,9 @@ class Connection:
             if self._lanes is not None and session is not None:
                 await self._lanes.room(session)
             while self._unsent > UNSENT_TEXTS and not self.closed:
-                await self._next_sent()
+                await self._sent.wait()
         if self.closed:
             raise ConnectionClosed(self.reason or "closed")
-
-    async def _next_sent(self) -> None:
-        if self._sent.is_set():
-            self._sent = light_event()
-        await self._sent.wait()
 
     def _in_notification(self) -> bool:
         """Whether a handler of one of our notifications asks, in the reader's own task."""
@@ -297,7 +292,7 @@ class Connection:
                     await self._transport.send(*together)
                     for _ in together:
                         self._leaving.popleft()
-                    self._sent.set()
+                    self._sent.ring()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
             if self.reason is None:
                 with anyio.move_on_after(BROKEN_PIPE):
@@ -326,7 +321,7 @@ class Connection:
         with anyio.move_on_after(LAST_ANSWERS):  # the peer may still read, as in `echo MESSAGE | agent`
             await self._answering.finished()
             while self._unsent and not self.closed:
-                await self._next_sent()
+                await self._sent.wait()
         self._end(self.reason or why)
 
     def _understand(self, text: bytes | Oversize) -> list[Event]:

@@ -71,6 +71,26 @@ def light_start(group: TaskGroup) -> Start:
     return start
 
 
+class Bell:
+    """Wakes everybody who waits for its next ring; a ring that nobody waits for is forgotten.
+
+    Waiters look at what they wait for, in a loop, and wait between two looks.
+    """
+
+    def __init__(self) -> None:
+        self._rung: AnyEvent | None = None
+
+    def ring(self) -> None:
+        if self._rung is not None:
+            self._rung.set()
+            self._rung = None
+
+    async def wait(self) -> None:
+        if self._rung is None:
+            self._rung = light_event()
+        await self._rung.wait()
+
+
 def light_event() -> AnyEvent:
     """An event, made where an event loop runs: on asyncio its own, which costs a tenth of anyio's."""
     try:

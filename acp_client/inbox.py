@@ -7,6 +7,7 @@ from collections import deque
 
 import anyio
 
+from acp.tasks import Bell
 from acp.updates import Update
 
 log = logging.getLogger("acp")
@@ -24,7 +25,7 @@ class Inbox:
         self.name = name
         self._limit = limit
         self._unread: deque[Update] = deque()
-        self._changed: anyio.Event | None = None
+        self._changed = Bell()
         self._reading = False
         self._finished = False
         self._closed = False
@@ -37,14 +38,14 @@ class Inbox:
         told = False
         while len(self._unread) >= self._limit and not self._closed:
             with anyio.move_on_after(STALL) as patience:
-                await self._change()
+                await self._changed.wait()
             if patience.cancelled_caught and not told:
                 told = True
                 log.warning("%s: nobody reads its updates; the connection waits", self.name)
         if self._finished or self._closed:
             return False
         self._unread.append(update)
-        self._touch()
+        self._changed.ring()
         return True
 
     async def take(self) -> Update:
@@ -53,37 +54,27 @@ class Inbox:
             if self._finished or self._closed:
                 raise anyio.EndOfStream
             self._reading = True
-            self._touch()
+            self._changed.ring()
             try:
-                await self._change()
+                await self._changed.wait()
             finally:
                 self._reading = False
         update = self._unread.popleft()
-        self._touch()
+        self._changed.ring()
         return update
 
     async def caught_up(self) -> None:
         """Wait until every update was taken and the reader has come back for more."""
         while not (self._closed or self._finished or (self._reading and not self._unread)):
-            await self._change()
+            await self._changed.wait()
 
     def finish(self) -> None:
         """No more updates will come; those that wait can still be taken."""
         self._finished = True
-        self._touch()
+        self._changed.ring()
 
     def close(self) -> None:
         """Nobody will read any more: what waits is dropped, and nothing waits for room."""
         self._closed = True
         self._unread.clear()
-        self._touch()
-
-    def _touch(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None
-
-    async def _change(self) -> None:
-        if self._changed is None:
-            self._changed = anyio.Event()
-        await self._changed.wait()
+        self._changed.ring()

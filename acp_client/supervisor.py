@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 
 from acp.errors import AcpError, ConnectionClosed
+from acp.tasks import Bell
 from acp.transports.remote import CannotConnect, ClientTransport
 
 from .launch import CannotStart, Remote, open_url
@@ -51,7 +52,7 @@ class Supervisor:
         self._tried: ClientTransport | None = None
         self._had: Sequence[str] = ()
         self._turns: dict[Turn, PendingTurn | AcpError] = {}
-        self._changed = anyio.Event()
+        self._changed = Bell()
         self._over = False
         self.closing = False
 
@@ -76,7 +77,7 @@ class Supervisor:
                 pass
         finally:
             self._over = True
-            self._change()
+            self._changed.ring()
         if not self.closing:
             self._tell("lost", self._client.connection.reason or "")
 
@@ -144,15 +145,11 @@ class Supervisor:
         self._remote = remote
         self._take(transport)
         self._turns.update(turns)
-        self._change()
+        self._changed.ring()
 
     def _take(self, transport: ClientTransport) -> None:
         self._transport = transport
         self._had = _ids(transport)
-
-    def _change(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
 
     def _tell(self, state: Literal["connected", "reconnecting", "lost"], reason: str = "") -> None:
         log.info("%s%s", state, f": {reason}" if reason else "")

@@ -9,6 +9,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from acp.errors import AcpError, ErrorCode, RequestError
+from acp.tasks import Bell
 from acp.updates import Block, Json
 
 from .model import ModelError
@@ -29,7 +30,7 @@ class Queue:
         self._group = group
         self._lock = anyio.Lock()
         self._tickets: list[_Ticket] = []
-        self._fewer = anyio.Event()
+        self._fewer = Bell()
 
     async def insert(
         self, text: str, blocks: Sequence[Block], name: Json = None, began: Callable[[], None] | None = None
@@ -62,8 +63,6 @@ class Queue:
     async def empty(self) -> None:
         """Wait until no prompt waits and no turn runs."""
         while self._tickets:
-            if self._fewer.is_set():
-                self._fewer = anyio.Event()  # for all who wait
             await self._fewer.wait()
 
     async def _run(self, ticket: _Ticket, text: str, blocks: Sequence[Block]) -> None:
@@ -90,7 +89,7 @@ class Queue:
                 self._lock.release()
             ticket.fail(RequestError.cancelled())
             self._tickets.remove(ticket)
-            self._fewer.set()
+            self._fewer.ring()
 
 
 class _Ticket:

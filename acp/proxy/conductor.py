@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import anyio
 
-from ..tasks import task_group
+from ..tasks import Bell, task_group
 from ..transports import Transport
 from .chain import CLIENT, Chain
 from .link import Link, Stalled
@@ -38,7 +38,7 @@ class _Conductor:
     def __init__(self, chain: Chain, links: Sequence[Link]) -> None:
         self._chain, self._links = chain, links
         self._why: str | None = None
-        self._over, self._moved = anyio.Event(), anyio.Event()
+        self._over, self._moved = anyio.Event(), Bell()
 
     async def run(self) -> str | None:
         client = self._links[CLIENT]
@@ -59,7 +59,7 @@ class _Conductor:
             while True:
                 for target, message in self._chain.receive(hop, await link.transport.receive()):
                     await self._links[target].send(message)
-                self._moved.set()
+                self._moved.ring()
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             if hop == CLIENT:
                 await self._client_ended()
@@ -73,7 +73,6 @@ class _Conductor:
         """The client may still read, as in `echo MESSAGE | acp conductor …`."""
         with anyio.move_on_after(LAST_ANSWERS):
             while self._chain.routes.waiting(CLIENT):
-                self._moved = anyio.Event()
                 await self._moved.wait()
         self._over.set()
 

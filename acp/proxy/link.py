@@ -7,6 +7,7 @@ from collections import deque
 import anyio
 
 from ..json_text import dumps
+from ..tasks import Bell
 from ..transports import Transport
 from .wrapping import Message
 
@@ -30,7 +31,7 @@ class Link:
         self.name, self.transport = name, transport
         self._texts: deque[bytes] = deque()
         self._bytes = 0
-        self._wake, self._sent = anyio.Event(), anyio.Event()
+        self._wake, self._sent = anyio.Event(), Bell()
         self.broken = False
 
     async def send(self, message: Message) -> None:
@@ -39,7 +40,7 @@ class Link:
         while (len(self._texts) > UNSENT_TEXTS or self._bytes > UNSENT_BYTES) and not self.broken:
             before = self._bytes
             with anyio.move_on_after(STALL) as limit:
-                await self._next_sent()
+                await self._sent.wait()
             if limit.cancelled_caught and self._bytes >= before:
                 raise Stalled(f"{self.name} has read nothing for {STALL:g} s")
 
@@ -54,7 +55,7 @@ class Link:
     async def flush(self) -> None:
         """Wait until everything is sent."""
         while self._texts and not self.broken:
-            await self._next_sent()
+            await self._sent.wait()
 
     async def write(self) -> None:
         """The task that sends; ends when the hop no longer reads."""
@@ -67,19 +68,14 @@ class Link:
                     await self.transport.send(text)
                     self._texts.popleft()
                     self._bytes -= len(text)
-                    self._sent.set()
+                    self._sent.ring()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             pass  # its reader learns why
         finally:
             self.broken = True
-            self._sent.set()
+            self._sent.ring()
 
     async def aclose(self) -> None:
         """Close the transport; takes ten seconds at most and cannot be cancelled."""
         with anyio.move_on_after(CLOSING, shield=True):
             await self.transport.aclose()
-
-    async def _next_sent(self) -> None:
-        if self._sent.is_set():
-            self._sent = anyio.Event()
-        await self._sent.wait()

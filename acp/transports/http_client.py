@@ -28,7 +28,7 @@ from anyio.abc import TaskGroup
 from ..envelope import RequestId, error_message
 from ..errors import ErrorCode, RequestError
 from ..json_text import dumps
-from ..tasks import task_group
+from ..tasks import Bell, task_group
 from . import Oversize
 from .cookies import Cookies
 from .http_wire import ENDING, HttpWire, NotReached, Reply
@@ -90,7 +90,7 @@ class HttpTransport:
         self._questions: dict[RequestId, Message] = {}
         self._asked: dict[RequestId, str] = {}
         self._unread, self._unread_bytes = deque[bytes | Oversize](), 0
-        self._changed = anyio.Event()
+        self._changed = Bell()
         self._ended = self._lost = False
         self._code: int | None = None
         self._why = ""
@@ -106,7 +106,7 @@ class HttpTransport:
             await self._changed.wait()
         text = self._unread.popleft()
         self._unread_bytes -= _size(text)
-        self._change()
+        self._changed.ring()
         return text
 
     async def send(self, *texts: bytes) -> None:
@@ -153,7 +153,7 @@ class HttpTransport:
             self._ended, self._lost, self._code, self._why = True, lost, code, why
             for stream in self._streams.values():
                 stream.settled.set()
-            self._change()
+            self._changed.ring()
 
     def _lose(self, why: str) -> None:
         self._end(why, lost=True)
@@ -369,11 +369,7 @@ class HttpTransport:
             await self._changed.wait()
         self._unread.append(text)
         self._unread_bytes += _size(text)
-        self._change()
-
-    def _change(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        self._changed.ring()
 
 
 @asynccontextmanager

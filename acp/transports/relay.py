@@ -10,6 +10,7 @@ from __future__ import annotations
 import anyio
 
 from ..json_text import dumps
+from ..tasks import Bell
 from . import Oversize, Transport
 
 LAST_ANSWERS = 0.5
@@ -45,7 +46,7 @@ class _Way:
     def __init__(self, one: Transport, other: Transport) -> None:
         self.texts = 0
         self._one, self._other = one, other
-        self._passed = anyio.Event()
+        self._passed = Bell()
 
     async def run(self) -> Transport:
         """Pass texts; which side ended."""
@@ -63,8 +64,7 @@ class _Way:
             except _BROKEN:
                 return self._other
             self.texts += 1
-            self._passed.set()
-            self._passed = anyio.Event()
+            self._passed.ring()
 
     async def wait_quiet(self, patience: float) -> None:
         """Wait until nothing has passed for a while, the first time for as long as `patience`."""

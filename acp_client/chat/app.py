@@ -13,7 +13,7 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 
 from acp.errors import AcpError, ConnectionClosed, ErrorCode, RequestError
-from acp.tasks import task_group
+from acp.tasks import Bell, task_group
 from acp.updates import Choice, ConfigOption
 
 from ..cli.visible import visible_line
@@ -62,7 +62,7 @@ class Chat(App[int]):
         self._session: Session | None = None
         self._resume = options.resume
         self._waiting: deque[str] = deque()
-        self._written = anyio.Event()
+        self._written = Bell()
         self._one_at_a_time = anyio.Lock()
         self._asks = False
 
@@ -145,7 +145,6 @@ class Chat(App[int]):
             group.start_soon(self._watch, self._client)
             while True:
                 while not self._waiting:
-                    self._written = anyio.Event()
                     await self._written.wait()
                 await self._take_turn(self._waiting.popleft())
 
@@ -219,7 +218,7 @@ class Chat(App[int]):
             self.bell()
         else:
             self._waiting.append(message.text)
-            self._written.set()
+            self._written.ring()
 
     def action_stop(self) -> None:
         """Cancel the turn, and what was to follow it."""

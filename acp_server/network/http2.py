@@ -30,7 +30,7 @@ from h2.events import (
 from h2.exceptions import H2Error, ProtocolError
 from h2.settings import SettingCodes
 
-from acp.tasks import task_group
+from acp.tasks import Bell, task_group
 from acp.transports.remote import Request, keep_silent
 
 from .exchange import BROKEN, LARGEST_HEAD, Answer, BadRequest, Gone, HeldStream, HttpLimits, Send, common_headers
@@ -67,7 +67,7 @@ class _Http2:
         """Held by whoever adds to what is unsent: one at a time, when there is room."""
         self._stream, self._answer, self._address = stream, answer, address
         self._exchanges: dict[int, _Exchange] = {}
-        self._unsent, self._wake, self._sent = bytearray(), anyio.Event(), anyio.Event()
+        self._unsent, self._wake, self._sent = bytearray(), anyio.Event(), Bell()
         self._resets = deque[float](maxlen=RESETS)
         self._unwanted: dict[int, int] = {}
         self._frames = _Frames()
@@ -189,7 +189,6 @@ class _Http2:
     async def room(self) -> None:
         """Wait until little is unsent."""
         while len(self._unsent) > UNSENT:
-            self._sent = anyio.Event()
             await self._sent.wait()
 
     async def _write(self, scope: anyio.CancelScope) -> None:
@@ -205,14 +204,13 @@ class _Http2:
                     scope.cancel()
                     return
                 del self._unsent[: len(data)]
-                self._sent.set()
+                self._sent.ring()
 
     async def _say_why(self) -> None:
         """Send the last frame, which says what was wrong."""
         self.flush()
         with anyio.move_on_after(1.0):
             while self._unsent:
-                self._sent = anyio.Event()
                 await self._sent.wait()
 
 
@@ -258,7 +256,7 @@ class _Exchange:
         self._body = bytearray()
         self._unacknowledged = 0
         self._wanted = self._ended = self._lost = self._answered = False
-        self._came, self._window = anyio.Event(), anyio.Event()
+        self._came, self._window = Bell(), Bell()
 
     # What comes, told by the reader ------------------------------------------------------------------
 
@@ -267,11 +265,11 @@ class _Exchange:
         self._unacknowledged += size
         if self._wanted:
             self._acknowledge()
-        self._came.set()
+        self._came.ring()
 
     def end(self) -> None:
         self._ended = True
-        self._came.set()
+        self._came.ring()
 
     def lose(self) -> None:
         """The client has taken the request back."""
@@ -279,7 +277,7 @@ class _Exchange:
         self.scope.cancel()
 
     def may_send(self) -> None:
-        self._window.set()
+        self._window.ring()
 
     # For whoever answers -------------------------------------------------------------------------------
 
@@ -292,7 +290,6 @@ class _Exchange:
                 raise BadRequest(413, f"the message is longer than {most} bytes")
             if self._ended:
                 return bytes(self._body)
-            self._came = anyio.Event()
             try:
                 with anyio.fail_after(self._connection.limits.opening):
                     await self._came.wait()
@@ -357,7 +354,6 @@ class _Exchange:
                 while view:
                     size = min(len(view), h2.local_flow_control_window(self.id), h2.max_outbound_frame_size)
                     if size <= 0:
-                        self._window = anyio.Event()
                         await self._window.wait()
                         continue
                     async with self._connection.turn:

@@ -19,6 +19,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from acp.envelope import RequestId
+from acp.tasks import Bell
 from acp.transports.messages import ENDING, Message, read_message
 from acp.transports.relay import on_one_line
 from acp.transports.remote import Limits
@@ -59,7 +60,7 @@ class HttpConnection:
         self._asked: dict[RequestId, str | None] = {}
         self._beginning: bytes | None = None
         self._first: RequestId = None
-        self._changed = anyio.Event()
+        self._changed = Bell()
         self._read_at = anyio.current_time()
         self._ended = self._lost = False
         self._why = ""
@@ -78,7 +79,7 @@ class HttpConnection:
             await self._changed.wait()
         text = self._inbox.popleft()
         self._inbox_bytes -= len(text)
-        self._change()
+        self._changed.ring()
         return text
 
     async def send(self, *texts: bytes) -> None:
@@ -132,7 +133,7 @@ class HttpConnection:
             self._ended, self._lost, self._why = True, lost, why
             for outbox in self._outboxes.values():
                 outbox.finish()
-            self._change()
+            self._changed.ring()
 
     # What the client posts ---------------------------------------------------------------------------
 
@@ -173,7 +174,7 @@ class HttpConnection:
         self.texts += 1
         self._inbox.append(text)
         self._inbox_bytes += len(text)
-        self._change()
+        self._changed.ring()
 
     def leave(self) -> None:
         """The client says that it goes."""
@@ -185,7 +186,7 @@ class HttpConnection:
         message = read_message(text)
         if message.is_answer and self._beginning is None and message.id == self._first:
             self._beginning, self.version = text, message.version
-            self._change()
+            self._changed.ring()
             return
         stream = self._stream_of(message)
         outbox = self._outboxes[stream]
@@ -233,7 +234,7 @@ class HttpConnection:
             if (outbox := self._outboxes.get(session)) is None or (outbox.reader is None and outbox.is_empty):
                 self._closed.discard(session)
                 self._outboxes.pop(session, None)
-        self._change()
+        self._changed.ring()
 
     def _outbox(self, session: str | None) -> Outbox | None:
         """The outbox of a session, made if need be; None where there are too many."""
@@ -254,10 +255,6 @@ class HttpConnection:
             self._end(f"the client took nothing for {self._limits.stall:g} s", lost=True)
         elif now - self._read_at > ABSENCE and all(outbox.reader is None for outbox in outboxes):
             self._end(f"the client reads no stream for {ABSENCE:g} s", lost=True)
-
-    def _change(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
 
 
 def _remember(kept: dict[RequestId, V], id: RequestId, value: V) -> None:

@@ -11,6 +11,7 @@ from collections import deque
 import anyio
 
 from acp.errors import AcpError
+from acp.tasks import Bell
 
 PATIENT_TEXTS, PATIENT_BYTES = 64, 256 * 2**10
 """What may wait for the reader before whoever can wait does."""
@@ -39,7 +40,7 @@ class Outbox:
         self._kept, self._kept_bytes = deque[tuple[float, bytes]](), 0
         self._next = 1
         self._keeps = self._finished = False
-        self._changed = anyio.Event()
+        self._changed = Bell()
 
     def __repr__(self) -> str:
         reader = "read" if self.reader else "not read"
@@ -50,7 +51,7 @@ class Outbox:
             self.progress = anyio.current_time()
         self._waiting.append(text)
         self._waiting_bytes += len(text)
-        self._change()
+        self._changed.ring()
 
     @property
     def is_crowded(self) -> bool:
@@ -68,7 +69,7 @@ class Outbox:
     def finish(self) -> None:
         """Nothing more will be said."""
         self._finished = True
-        self._change()
+        self._changed.ring()
 
     @property
     def is_empty(self) -> bool:
@@ -90,7 +91,7 @@ class Outbox:
         if self.reader is not None:
             self.reader.leave()
         self.reader = Reader(self)
-        self._change()
+        self._changed.ring()
         return self.reader
 
     def begin_anew(self) -> None:
@@ -126,7 +127,7 @@ class Outbox:
             most -= len(text)
             if self._keeps:
                 self._keep(text)
-        self._change()
+        self._changed.ring()
         return taken
 
     def _keep(self, text: bytes) -> None:
@@ -143,11 +144,7 @@ class Outbox:
     def leave(self, reader: Reader) -> None:
         if self.reader is reader:
             self.reader = None
-            self._change()
-
-    def _change(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+            self._changed.ring()
 
 
 class Reader:

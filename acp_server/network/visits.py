@@ -10,6 +10,7 @@ from typing import Protocol
 
 import anyio
 
+from acp.tasks import Bell
 from acp.transports.remote import RemoteTransport
 
 from .gate import Refusal, Visitor
@@ -57,7 +58,7 @@ class Visits:
         self._talk, self._opening = talk, opening
         self._here: dict[str, _Visit] = {}
         self._busy = 0
-        self._fewer = anyio.Event()
+        self._fewer = Bell()
 
     async def host(self, transport: ServedTransport, visitor: Visitor, id: str) -> None:
         """Talk to one client until it goes away."""
@@ -96,7 +97,7 @@ class Visits:
             yield
         finally:
             self._busy -= 1
-            self._fewer.set()
+            self._fewer.ring()
 
     def leave(self) -> None:
         """Ask everybody to finish and go, and let nobody in any more."""
@@ -107,7 +108,6 @@ class Visits:
     async def wait_gone(self) -> None:
         """Wait until nobody is there."""
         while self._busy:
-            self._fewer = anyio.Event()
             await self._fewer.wait()
 
     async def _expect_words(self, transport: ServedTransport) -> None:
