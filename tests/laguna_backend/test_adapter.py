@@ -33,6 +33,7 @@ from laguna_backend.model.config import LagunaConfig
 from laguna_backend.model.forward import Laguna, joined
 from laguna_backend.model.linear import LowRank, Packer, linear, to_int4, to_int8
 from laguna_backend.model.parameters import Weights
+from laguna_backend.speaker import alone
 from laguna_backend.train.lora import GROUPS, Lora
 
 torch.set_num_threads(1)
@@ -83,13 +84,13 @@ def test_merged_and_attached_are_one_model_and_another_than_before(checkpoint: P
 
 
 @pytest.mark.parametrize("pack", [to_int8, lambda w: to_int4(w, 32)])
-def test_an_adapter_beside_a_packed_matrix_adds_to_what_the_matrix_means(pack: Callable[..., Any]) -> None:
+def test_an_adapter_beside_a_packed_matrix_adds_to_what_the_matrix_gives(pack: Callable[..., Any]) -> None:
     generator = torch.Generator().manual_seed(0)
-    packed, means = pack(torch.randn(48, 64, generator=generator))
+    packed, _ = pack(torch.randn(48, 64, generator=generator))
     down, up = torch.randn(4, 64, generator=generator), torch.randn(48, 4, generator=generator)
     x = torch.randn(20, 64, generator=generator)
     found = linear(x, LowRank(packed, down, up, 0.5))
-    assert torch.allclose(found, x @ (means + 0.5 * up @ down).T, atol=1e-3)
+    assert torch.allclose(found, linear(x, packed) + 0.5 * x @ down.T @ up.T, atol=1e-3)
 
 
 @pytest.mark.parametrize("pack", [to_int8, lambda w: to_int4(w, 32)])
@@ -205,8 +206,8 @@ def test_an_adapter_of_another_model_is_refused_and_changes_nothing(
 
 def answer(*arguments: Any, **more: Any) -> str:
     speaker = load(*arguments, **more)
-    parts = speaker.say([User("Hi")], [], Sampling(temperature=0.0, max_tokens=20, thinking=False), lambda: False)
-    return "".join(part.text for part in parts if isinstance(part, Text))
+    parts = speaker.say([User("Hi")], [], Sampling(temperature=0.0, max_tokens=20, thinking=False))
+    return "".join(part.text for part in alone(speaker, parts) if isinstance(part, Text))
 
 
 def test_an_adapter_answers_at_run_time_as_it_does_merged(checkpoint: Path, tmp_path: Path) -> None:
