@@ -4,6 +4,7 @@
                                   ├──────► engine/ ─► model/   more ids: the whole forward pass
                                   └──────► chat/ parser        ids as thoughts, text and tool uses
     loading ─► checkpoint/ ─► formats/                         a directory made into a speaker
+    serve/ ─► backend                                          the same for programs that speak OpenAI's /v1
 
 `backend` is what the agent sees: a `ModelBackend` (acp_server.model). `engine.worker` is the one thread that all else
 runs on. `loading` makes a checkpoint directory into a `speaker`, which takes a conversation in and gives parts out.

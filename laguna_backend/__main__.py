@@ -12,6 +12,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "generate": ("laguna_backend.generate:main", "DIR PROMPT: stream an answer"),
     "info": ("laguna_backend.inspection:main", "DIR: what a checkpoint is and what it needs"),
     "pull": ("laguna_backend.checkpoint.hub:main", "ORG/NAME: fetch a checkpoint from the Hugging Face hub"),
+    "serve": ("laguna_backend.serve.command:main", "[DIR]: an OpenAI-compatible /v1 for the programs of this machine"),
     "bench": ("laguna_backend.bench.slice:main", "speed of a few layers of the real width, beside peers"),
     "fidelity": ("laguna_backend.bench.fidelity:main", "what an FP8 cache or packed weights change"),
     "train": ("laguna_backend.train.command:main", "DIR --data FILE: train a checkpoint, or an adapter of it"),

@@ -24,6 +24,7 @@ from acp_server.model import (
     Usage,
 )
 
+from .chat.calling import CallFirst
 from .chat.encoding import Chat
 from .chat.parser import ReplyParser
 from .chat.template import TemplateFailure
@@ -101,6 +102,9 @@ class LagunaSpeaker:
             if sampling.thinking_budget is not None:
                 budget = ThinkingBudget(sampling.thinking_budget, self.chat.thought_ends, thinking=thinking)
                 constraints = (budget, *constraints)
+            if extras.must_call:
+                named = tools[0].name + "\n" if len(tools) == 1 else ""
+                constraints = (*constraints, CallFirst(self.chat.encode(named), thinking=thinking))
             request = self.request(prompt.ids, sampling, replace(extras, constraints=constraints))
             one = self.engine.begin(request, cancelled=cancelled)
             tokens, thought_tokens = list[int](), 0
@@ -115,7 +119,7 @@ class LagunaSpeaker:
                         parts = parser.feed(step.token, step.text if step.cut else None)
                         said += parts
                         yield Spoken(step, tuple(parts))
-                        if parser.done:
+                        if parser.done or (extras.one_call and parser.tool_uses):
                             one.end("stop")
             finish = one.finish
             assert finish is not None

@@ -42,7 +42,9 @@ FOREIGN = {
     "psycopg": ("acp_server/storage/postgres.py",),
     "pytest": ("acp/conformance/pytest_plugin.py",),
     "jsonschema": ("acp/conformance/",),
-    "pydantic": ("acp/", "acp_server/", "acp_client/"),
+    "starlette": ("laguna_backend/serve/",),
+    "uvicorn": ("laguna_backend/serve/command.py",),
+    "pydantic": ("acp/", "acp_server/", "acp_client/", "laguna_backend/serve/"),
     "pydantic_core": ("acp/",),
     "annotated_types": ("acp/",),
     "anyio": (
@@ -50,6 +52,7 @@ FOREIGN = {
         "acp_server/",
         "acp_client/",
         *(f"laguna_backend/engine/{name}.py" for name in ("worker", "relay")),
+        "laguna_backend/serve/",
         "laguna_backend/nano/evaluate.py",
     ),
 }
@@ -59,6 +62,8 @@ OURS = {"acp": set[str](), "acp_server": {"acp"}, "acp_client": {"acp"}, "laguna
 DOORS = {
     # The seam: the backend speaks the agent's words for models, reads spelled calls as it does, and nothing else of it.
     "laguna_backend/": {"acp_server.model", "acp_server.spelled"},
+    # A server of the model judges who comes in as the agent's server does.
+    "laguna_backend/serve/": {"acp_server.network.gate", "acp_server.network.admission", "acp.transports.remote"},
     # The evaluation drives the real agent as any client would, through the client library.
     "laguna_backend/nano/evaluate.py": {"acp_client", "acp.updates"},
 }

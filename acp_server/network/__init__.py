@@ -4,6 +4,7 @@
                                   │  └──► http_door ─► http1, http2 ─► http_endpoint  requests and streams of events
                                   │                                    └► http_connection ─► outbox
                                   └─► gate, crowd, visits         who may come in; how many; those who are there
+    serving ─► admission ─► gate                                  the same, as command lines say it
 
 A `Server` accepts connections, counts and secures them, and hands each to the door that it came to. Whatever the door,
 the gate judges a request before anything is read of it, and who is let in is hosted by `visits` until they go, or the

@@ -88,9 +88,13 @@ class Gate:
         return Refusal(401, "a bearer token is needed") if principal is None else Visitor(principal, address)
 
     def refusal(self, request: Request) -> Refusal | None:
-        """Why a request is refused whoever sends it: where it comes from, and what it calls us."""
+        """Why a request is refused whoever sends it: what it asks for, where it comes from, and what it calls us."""
         if request.path.partition("?")[0] != PATH:
             return Refusal(404, f"there is nothing here; the endpoint is {PATH}")
+        return self.distrust(request)
+
+    def distrust(self, request: Request) -> Refusal | None:
+        """Why a request is refused, whatever it asks for."""
         for name in _ONCE:
             if len(request.all(name)) > 1:
                 return Refusal(400, f"the header {name} came more than once")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import ssl
 import sys
 
 import anyio
 
 from acp.signals import stop_asked
 from acp.transports.lines import LONGEST_LINE
-from acp.transports.remote import HEARTBEAT, STALL, Limits, is_loopback
+from acp.transports.remote import HEARTBEAT, STALL, Limits
 
-from .gate import Gate, read_tokens
+from .admission import add_admission_options, address_of, admission_of
 from .server import Door, Server, ServerLimits
 from .visits import Talk
 
@@ -28,12 +27,7 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     add, limits = parser.add_argument, ServerLimits()
     add("--ws", metavar="HOST:PORT", help=f"where to listen for WebSocket; port 0 is any (default: {DEFAULT})")
     add("--http", metavar="HOST:PORT", help="where to listen for Streamable HTTP, and WebSocket too (the extra `http`)")
-    add("--token-file", metavar="F", help="who may connect: a TOKEN, or a line NAME TOKEN for each principal")
-    add("--tls-cert", metavar="C", help="serve wss:// and https:// with this certificate chain, PEM")
-    add("--tls-key", metavar="K", help="the key of the certificate, PEM")
-    add("--origin", action="append", default=[], metavar="O", help="web pages of this origin may connect; repeatable")
-    add("--host", action="append", default=[], metavar="NAME", help="a name that clients call it by; repeatable")
-    add("--insecure", action="store_true", help="off this machine too, without TLS or without tokens")
+    add_admission_options(parser)
     add("--max-connections", type=_count, default=limits.connections, metavar="N", help="in all (default: %(default)s)")
     add("--max-per-address", type=_count, default=limits.per_address, metavar="N", help="(default: %(default)s)")
     add("--max-message", type=_count, default=LONGEST_LINE, metavar="BYTES", help="(default: %(default)s)")
@@ -48,22 +42,9 @@ def server_of(options: argparse.Namespace, talk: Talk) -> Server:
     hosts = [host for host, _, _ in _addresses(options)]
     if options.http is not None:
         http_door()
-    try:
-        tokens = None if options.token_file is None else read_tokens(options.token_file)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--token-file: {error}") from None
-    if (options.tls_cert is None) != (options.tls_key is None):
-        raise ValueError("--tls-cert and --tls-key belong together")
-    tls = None if options.tls_cert is None else _tls(options.tls_cert, options.tls_key)
-    others = [host for host in hosts if not is_loopback(host)]
-    for host in [] if options.insecure else others:
-        if tls is None:
-            raise ValueError(f"{host} is not this machine alone: give --tls-cert and --tls-key, or say --insecure")
-        if tokens is None:
-            raise ValueError(f"{host} is not this machine alone: give --token-file, or say --insecure")
+    gate, tls = admission_of(options, hosts)
     connection = Limits(options.max_message, options.heartbeat, options.stall)
     limits = ServerLimits(options.max_connections, options.max_per_address, options.opening, connection)
-    gate = Gate(tokens, origins=options.origin, names=[*options.host, *others])
     return Server(talk, gate, limits=limits, tls=tls)
 
 
@@ -104,24 +85,6 @@ async def run_server(server: Server, options: argparse.Namespace, name: str) -> 
 async def _drain(server: Server, seconds: float, scope: anyio.CancelScope) -> None:
     await server.drain(seconds)
     scope.cancel()
-
-
-def address_of(option: str, text: str) -> tuple[str, int]:
-    """The host and the port that an option says. Raises ValueError."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"{option}: not HOST:PORT: {text}")
-    return host, int(port)
-
-
-def _tls(certificate: str, key: str) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(certificate, key)
-    except OSError as error:
-        raise ValueError(f"--tls-cert, --tls-key: {error}") from None
-    return context
 
 
 def _count(text: str) -> int:

@@ -128,13 +128,18 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What may be asked of one step besides what an agent asks; see `Request`."""
+    """What may be asked of one step besides what an agent asks; see `Request`.
+
+    With `must_call` the answer, after its thoughts, begins with a call, and with `one_call` the first call ends it.
+    """
 
     stop: tuple[str, ...] = ()
     stop_ids: frozenset[int] = frozenset()
     logprobs: int | None = None
     constraints: tuple[Constraint, ...] = ()
     session: str | None = None
+    must_call: bool = False
+    one_call: bool = False
 
 
 # What is answered ----------------------------------------------------------------------------------------

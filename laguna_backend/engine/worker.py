@@ -24,6 +24,7 @@ import anyio
 from acp_server.model import ModelError, ModelInfo
 
 from .relay import POLL_SECONDS, Cancelled, Relay, finished
+from .request import Busy
 
 log = logging.getLogger("laguna")
 
@@ -104,7 +105,7 @@ class Worker(Generic[S]):
             if self.closing.is_set():
                 raise ModelError(CLOSED)
             if len(self.new) + len(self.jobs) >= MOST_JOBS:
-                raise ModelError("the model is busy with too many requests")
+                raise ModelError("the model is busy with too many requests") from Busy()
             self.new.append(job)
         self.news.set()
         async with contextlib.aclosing(job.items.items()) as items:
