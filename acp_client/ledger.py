@@ -13,6 +13,7 @@ import base64
 import binascii
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 from acp.merging import merged
@@ -285,24 +286,19 @@ class Ledger:
 
 
 class _Said:
-    """A message that grows. Its texts are joined when it is looked at."""
+    """A message that grows. Its texts are joined when it is looked at. There may be a million of them: hence slots."""
+
+    __slots__ = ("_frozen", "_parts", "nameless", "role")
 
     def __init__(self, role: Role, *, nameless: bool = False) -> None:
         self.role: Role = role
         self.nameless = nameless
-        self._parts: list[Block | list[str]] = []
+        self._parts: list[Block | str] = []
         self._frozen: SaidMessage | None = None
 
     def append(self, block: Block) -> None:
         self._frozen = None
-        if isinstance(block, TextBlock) and not block.extra:
-            if not (self._parts and isinstance(self._parts[-1], list)):
-                self._parts.append([])
-            texts = self._parts[-1]
-            assert isinstance(texts, list)
-            texts.append(block.text)
-        else:
-            self._parts.append(block)
+        self._parts.append(block.text if isinstance(block, TextBlock) and not block.extra else block)
 
     def replace(self, blocks: Iterable[Block]) -> None:
         self._parts, self._frozen = [], None
@@ -310,10 +306,14 @@ class _Said:
             self.append(block)
 
     def content(self) -> tuple[Block, ...]:
-        for number, part in enumerate(self._parts):
-            if isinstance(part, list) and len(part) > 1:
-                self._parts[number] = ["".join(part)]
-        return tuple(TextBlock(part[0]) if isinstance(part, list) else part for part in self._parts)
+        parts: list[Block | str] = []
+        for kind, run in groupby(self._parts, type):
+            if kind is str:
+                parts.append("".join(map(str, run)))
+            else:
+                parts.extend(run)
+        self._parts = parts
+        return tuple(TextBlock(part) if isinstance(part, str) else part for part in parts)
 
     def frozen(self, id: str) -> SaidMessage:
         if self._frozen is None:

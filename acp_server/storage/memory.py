@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 
-from .record import joined
+from .packed import PackedLog
 from .store import Card, Entry, Log, Query, SessionBusy, SessionUnknown, checked
 
 
@@ -14,12 +13,12 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._cards: dict[str, Card] = {}
-        self._logs: dict[str, list[Entry]] = {}
+        self._logs: dict[str, PackedLog] = {}
         self._held: set[str] = set()
 
     def create(self, card: Card, entries: Sequence[Entry] = ()) -> Log:
         self._cards[checked(card.id)] = card
-        self._logs[card.id] = [*entries]
+        self._logs[card.id] = PackedLog(entries)
         return self._hold(card.id)
 
     def open(self, id: str) -> tuple[Card, list[Entry], Log]:
@@ -27,7 +26,7 @@ class MemoryStore:
         return card, entries, self._hold(id)
 
     def read(self, id: str) -> tuple[Card, list[Entry]]:
-        return self.card(id), copy.deepcopy(self._logs[id])
+        return self.card(id), [*self._logs[id]]
 
     def card(self, id: str) -> Card:
         if id not in self._cards:
@@ -63,12 +62,8 @@ class MemoryStore:
     # For its logs --------------------------------------------------------------------------------------------
 
     def extend(self, id: str, entries: Sequence[Entry]) -> None:
-        kept = self._logs.get(id, [])
-        for entry in entries:  # which are made to be kept; whoever reads them gets copies
-            if kept and (both := joined(kept[-1], entry)) is not None:
-                kept[-1] = both
-            else:
-                kept.append(entry)
+        if id in self._logs:
+            self._logs[id].extend(entries)
 
     def keep(self, card: Card) -> None:
         if card.id in self._cards:
