@@ -25,6 +25,7 @@ from ..model.batch import Batch
 from ..model.cache import KVCache, Snapshot, Storage, cache_bytes
 from ..model.forward import Laguna
 from .generation import Generation, never, no_text
+from .guess import Costs, Guesser
 from .limits import MIB, Limits
 from .past import Past, Pasts
 from .relay import Cancelled
@@ -39,13 +40,14 @@ NO_MEMORY = "there is not enough memory to go on; shorter prompts, or fewer at a
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one answer runs in a pass: tokens that follow those of its past. `before` is where it goes back if that
-    fails."""
+    """What one answer runs in a pass: tokens that follow those of its past, the last `guesses` of which are only
+    guessed. `before` is where it goes back if that fails."""
 
     one: Generation
     past: Past
     tokens: list[int]
-    before: Snapshot | None
+    before: Snapshot | None = None
+    guesses: int = 0
 
 
 class Engine:
@@ -67,6 +69,7 @@ class Engine:
         self.pasts = Pasts(self.new_cache, self.size_of, self.limits)
         self.waiting: deque[Generation] = deque()
         self.running: list[Generation] = []
+        self.costs = Costs()
         self.clock = itertools.count(1)
         self.prompt_was_last = False
 
@@ -224,7 +227,18 @@ class Engine:
         return min(cut for cut in cuts if cut > one.run)
 
     def speak(self, many: Sequence[Generation]) -> None:
-        """Run the next token of each."""
+        """Run the next token of each; of one who has the model to himself what is guessed to follow it as well."""
+        begun = perf_counter()
+        if len(many) == 1 and self.may_guess(one := many[0]):
+            came = one.generated
+            guesses = self.guesses(one)
+            self.confirm(one, guesses) if guesses else self.together(many)
+            if one.guesser:
+                one.guesser.took(len(guesses), one.generated - came, perf_counter() - begun)
+        else:
+            self.together(many)
+
+    def together(self, many: Sequence[Generation]) -> None:
         begun = perf_counter()
         try:
             logits = self.run([self.piece(one, len(one.tokens)) for one in many])
@@ -233,7 +247,7 @@ class Engine:
                 self.fail(many[0], error)
             else:  # whoever it was fails alone
                 for one in many:
-                    self.speak([one])
+                    self.together([one])
             return
         seconds = perf_counter() - begun
         for one, row in zip(many, logits, strict=True):
@@ -244,6 +258,40 @@ class Engine:
             if one.run == len(one.request.prompt) and one.past is not None:
                 self.pasts.remember(one.past, row.clone())
             self.draw(one, row)
+
+    def may_guess(self, one: Generation) -> bool:
+        """Whether one token is due that was generated: guesses follow it, and cost is told in passes of one."""
+        return self.limits.guess and one.generated > 0 and len(one.tokens) - one.run == 1
+
+    def guesses(self, one: Generation) -> list[int]:
+        """What may follow the token that is due, as far as it pays to run it too."""
+        assert one.past is not None
+        if one.guesser is None:
+            one.guesser = Guesser(one.tokens, len(one.request.prompt), self.costs)
+        return one.guesser.next(min(SHORT, one.past.cache.shortest, one.limit - one.generated) - 1)
+
+    def confirm(self, one: Generation, guesses: list[int]) -> None:
+        """Run the token that is due and guesses of those after it, and draw while what is drawn was guessed.
+
+        What was not is undone, so that the past is as if nobody had guessed.
+        """
+        past, start, guessed, begun = one.past, one.run, one.guessed, perf_counter()
+        assert past is not None
+        try:
+            logits = self.run([self.piece(one, len(one.tokens), guesses)])
+        except Exception as error:
+            self.fail(one, error)
+            return
+        one.decode_seconds += perf_counter() - begun
+        known = start + 1  # tokens of which it is sure that they were run
+        while known == len(one.tokens) and not one.over:
+            one.guessed = guessed + known - start - 1
+            self.draw(one, logits[known - start - 1])
+            while known < min(len(one.tokens), len(past.tokens)) and one.tokens[known] == past.tokens[known]:
+                known += 1
+        one.run = min(known, len(one.tokens) - 1)  # the last one has not been asked for yet
+        if past in self.pasts.all:
+            past.go_back(one.run)
 
     def draw(self, one: Generation, logits: Tensor) -> None:
         try:
@@ -257,19 +305,21 @@ class Engine:
 
     # Passes ----------------------------------------------------------------------------------------------
 
-    def piece(self, one: Generation, end: int) -> Piece:
-        """Its tokens up to `end`, and what is needed to undo them."""
-        past, tokens = one.past, one.tokens[one.run : end]
+    def piece(self, one: Generation, end: int, guesses: Sequence[int] = ()) -> Piece:
+        """Its tokens up to `end`, guesses after them, and what is needed to undo them."""
+        past, tokens = one.past, [*one.tokens[one.run : end], *guesses]
         assert past is not None
         if len(tokens) == 1:
-            return Piece(one, past, tokens, None)
+            return Piece(one, past, tokens)
         if len(tokens) <= min(SHORT, past.cache.shortest):
             past.cache.mark(len(tokens))
-            return Piece(one, past, tokens, None)
+            return Piece(one, past, tokens, guesses=len(guesses))
         return Piece(one, past, tokens, past.cache.snapshot())
 
     def run(self, pieces: Sequence[Piece]) -> Tensor:
-        """One pass; logits [N, V] of what follows each piece. However it ends, every past is whole."""
+        """One pass; logits [N, V] of what follows each piece, or, with guesses, each of its tokens. However it ends,
+        every past is whole."""
+        every = any(piece.guesses for piece in pieces)
         ids = torch.tensor([[token for piece in pieces for token in piece.tokens]], device=self.device)
 
         def pause() -> None:
@@ -279,7 +329,7 @@ class Engine:
         def through() -> Tensor:
             try:
                 batch = Batch([piece.past.cache for piece in pieces], [len(piece.tokens) for piece in pieces], pause)
-                return self.laguna.forward(ids, batch, last_only=True)[0]
+                return self.laguna.forward(ids, batch, last_only=not every)[0]
             except BaseException:
                 for piece in pieces:
                     if not piece.past.cache.break_off():

@@ -17,6 +17,7 @@ from .sampler import Sampler, alternatives
 from .stopping import StopTexts
 
 if TYPE_CHECKING:
+    from .guess import Guesser
     from .past import Past
 
 
@@ -55,6 +56,7 @@ class Generation:
         self.finish: Finish | None = None
         self.error: Exception | None = None
         self.past: Past | None = None  # the engine's, while it runs
+        self.guesser: Guesser | None = None  # the engine's as well
         self.served = 0
         self.mask: Allowed | None = None
         self.look_ahead()
