@@ -43,7 +43,7 @@ FOREIGN = {
     "pytest": ("acp/conformance/pytest_plugin.py",),
     "jsonschema": ("acp/conformance/",),
     "starlette": ("laguna_backend/serve/",),
-    "uvicorn": ("laguna_backend/serve/command.py",),
+    "uvicorn": ("laguna_backend/serve/command.py", "laguna_backend/serve/patient.py"),
     "pydantic": ("acp/", "acp_server/", "acp_client/", "laguna_backend/serve/"),
     "pydantic_core": ("acp/",),
     "annotated_types": ("acp/",),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from acp_server.model import ModelInfo
 from acp_server.network.gate import Gate
@@ -23,10 +25,14 @@ from .chat import ChatAnswer
 from .completions import TextAnswer
 from .door import HEALTH, Door
 from .logprobs import Alphabet
+from .recollection import Recollection
 from .refused import Refused
 from .sending import AtOnce, Events
 
 log = logging.getLogger("laguna")
+
+OWNER = "acp-laguna"
+"""By this our own agent knows that no text becomes a control token here, and sends it as it is."""
 
 
 class Service:
@@ -35,12 +41,14 @@ class Service:
     def __init__(self, backend: LagunaBackend, name: str | None = None) -> None:
         self.backend, self.name, self.begun = backend, name or "", int(time.time())
         self.info: ModelInfo | None = None
-        self.alphabet = Alphabet(lambda token: b"")
+        self.alphabet, self.vocabulary = Alphabet(lambda token: b""), 0
+        self.recollection = Recollection()
 
     async def load(self) -> None:
         """Raises ModelError."""
         self.info = await self.backend.ready()
         self.alphabet = Alphabet(await self.backend.ask(lambda speaker: speaker.token_bytes))
+        self.vocabulary = await self.backend.ask(lambda speaker: speaker.engine.laguna.config.vocab_size)
         self.name = self.name or self.info.name
 
     async def health(self, request: Request) -> Response:
@@ -56,18 +64,22 @@ class Service:
     async def chat(self, request: Request) -> Response:
         asked = read(ChatAsked, await request.body())
         self.check(asked.model)
-        answer = ChatAnswer(self.backend, asked, request.scope["principal"], self.name, self.alphabet)
+        answer = ChatAnswer(
+            self.backend, asked, request.scope["principal"], self.name, self.alphabet, self.recollection
+        )
         return sent(asked, answer)
 
     async def complete(self, request: Request) -> Response:
         asked = read(TextAsked, await request.body())
         self.check(asked.model)
+        asked.check_tokens(self.vocabulary)
         return sent(asked, TextAnswer(self.backend, asked, request.scope["principal"], self.name, self.alphabet))
 
     def described(self) -> dict[str, Any]:
         assert self.info is not None
-        model = {"id": self.name, "object": "model", "created": self.begun, "owned_by": "laguna"}
-        return {**model, "max_model_len": self.info.context_size}
+        model = {"id": self.name, "object": "model", "created": self.begun, "owned_by": OWNER}
+        told = self.info
+        return {**model, "max_model_len": told.context_size, "bytes_per_token": told.bytes_per_token}
 
     def check(self, model: str | None) -> None:
         """Raises Refused for another model than ours."""
@@ -80,8 +92,13 @@ def sent(asked: Asked, answer: ChatAnswer | TextAnswer) -> Response:
     return Events(answer.chunks()) if asked.stream else AtOnce(answer.whole)
 
 
-def application(service: Service, gate: Gate, on_start: Callable[[], Awaitable[None]]) -> Door:
-    """What an ASGI server runs. `on_start` is awaited before the first request; what it raises ends the server."""
+def application(
+    service: Service, gate: Gate, on_start: Callable[[], Awaitable[None]], origins: Sequence[str] = ()
+) -> ASGIApp:
+    """What an ASGI server runs. `on_start` is awaited before the first request; what it raises ends the server.
+
+    Pages of `origins`, those that the gate lets in, are told by their browser what was answered.
+    """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
@@ -109,4 +126,6 @@ def application(service: Service, gate: Gate, on_start: Callable[[], Awaitable[N
         Route("/v1/completions", service.complete, methods=["POST"]),
     ]
     handlers: Any = {Refused: refused, HTTPException: no_such, Exception: failed}
-    return Door(Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan), gate)
+    door = Door(Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan), gate)
+    # Around the door: a browser asks what a page may send, and says no token with that.
+    return CORSMiddleware(door, [one.rstrip("/") for one in origins], ["GET", "POST"], ["*"]) if origins else door

@@ -94,7 +94,7 @@ class TextOnly(BaseModel):
 class ChatAsked(Asked):
     """`POST /v1/chat/completions`. Messages and tools are read apart (`laguna_backend.chat.openai`)."""
 
-    messages: list[Any]
+    messages: Annotated[list[Any], Field(min_length=1)]
     tools: list[Any] | None = None
     tool_choice: Literal["auto", "none", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
@@ -162,6 +162,12 @@ class TextAsked(Asked):
         if self.prompt and isinstance(self.prompt[0], int):
             return [cast("list[int]", self.prompt)]
         return cast("list[str | list[int]]", self.prompt)
+
+    def check_tokens(self, vocabulary: int) -> None:
+        """Raises Refused for a prompt without tokens, or with one that the model has not."""
+        for prompt in self.prompts or [[]]:
+            if not isinstance(prompt, str) and not (prompt and all(0 <= token < vocabulary for token in prompt)):
+                raise Refused(400, f"prompt: tokens are from 0 to {vocabulary - 1}, at least one", param="prompt")
 
 
 A = TypeVar("A", bound=Asked)

@@ -14,9 +14,10 @@ from acp_server.model import Part, Stop, Text, Thought, ToolUse, ToolUseStarted,
 
 from ..backend import LagunaBackend
 from ..engine.request import Step
-from ..speaker import Spoken
+from ..speaker import Spoken, message_of
 from .asked import ChatAsked
 from .logprobs import Alphabet
+from .recollection import Recollection
 
 REASONS = {"end_turn": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
 
@@ -32,10 +33,12 @@ class ChatAnswer:
     principal: str
     model: str
     alphabet: Alphabet
+    recollection: Recollection
 
     def __post_init__(self) -> None:
         asked = self.asked
-        self.conversation, self.tools = asked.conversation(), asked.offered()
+        self.conversation = self.recollection.recognised(self.principal, asked.conversation())
+        self.tools = asked.offered()
         self.sampling = replace(
             asked.sampling(self.principal),
             max_tokens=asked.max_completion_tokens or asked.max_tokens,
@@ -49,8 +52,15 @@ class ChatAnswer:
         )
         self.id, self.created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
 
-    def spoken(self) -> AsyncGenerator[Spoken, None]:
-        return self.backend.speak(self.conversation, self.tools, self.sampling, self.extras)
+    async def spoken(self) -> AsyncGenerator[Spoken, None]:
+        """What the model says; that it said it is remembered."""
+        parts = list[Part]()
+        async with aclosing(self.backend.speak(self.conversation, self.tools, self.sampling, self.extras)) as spoken:
+            async for one in spoken:
+                parts += one.parts
+                yield one
+        if parts and isinstance(stop := parts[-1], Stop) and stop.step_id:
+            self.recollection.remember(self.principal, self.conversation, message_of(parts, stop.step_id))
 
     async def whole(self) -> Payload:
         """The answer in one piece."""
@@ -149,8 +159,10 @@ def whole_call(use: ToolUse) -> Payload:
 
 
 def arguments_of(use: ToolUse) -> str:
-    """As JSON. A call that went wrong has what could be read of it: the caller's own checks find what lacks."""
-    return json.dumps(dict(use.arguments), ensure_ascii=False)
+    """As JSON. Of a call that went wrong the end is missing, so that nobody makes it: whoever reads it tells the model
+    that its arguments are no JSON."""
+    text = json.dumps(dict(use.arguments), ensure_ascii=False)
+    return text if use.problem is None else text.removesuffix("}")
 
 
 def usage_of(usage: Usage) -> Payload:

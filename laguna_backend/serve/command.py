@@ -78,6 +78,7 @@ def run(service: Any, gate: Gate, given: argparse.Namespace, host: str, port: in
     import uvicorn
 
     from .app import application
+    from .patient import PatientProtocol
 
     failure = ""
 
@@ -99,12 +100,12 @@ def run(service: Any, gate: Gate, given: argparse.Namespace, host: str, port: in
 
     backend: LagunaBackend = service.backend
     config = uvicorn.Config(
-        application(service, gate, load),
+        application(service, gate, load, given.origin),
         host,
         port,
         ssl_certfile=given.tls_cert,
         ssl_keyfile=given.tls_key,
-        http="h11",
+        http=PatientProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -59,7 +59,7 @@ class Events(Response):
                 except (ModelError, Refused) as error:
                     await to_send.send(told(error))
 
-        async with anyio.create_task_group() as group:
+        async with events, anyio.create_task_group() as group:
             group.start_soon(_cancel_when_gone, receive, group.cancel_scope)
             group.start_soon(produce)
             begun = False

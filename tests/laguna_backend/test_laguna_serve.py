@@ -19,6 +19,7 @@ import pytest
 from openai import OpenAI
 from openai.types.chat import ChatCompletion
 
+from acp_server.openai.discovery import OURS
 from laguna_backend.__main__ import main
 
 TOKEN = "a-token-that-is-long-enough"
@@ -77,7 +78,9 @@ def post(url: str, path: str, body: bytes | str, **headers: str) -> tuple[int, A
 def test_the_model_is_listed_by_its_name_and_its_context(client: OpenAI) -> None:
     listed = client.models.list().data
     assert [model.id for model in listed] == ["laguna-nano"]
-    assert client.models.retrieve("laguna-nano").model_dump()["max_model_len"] == 8192
+    told = client.models.retrieve("laguna-nano").model_dump()
+    assert (told["max_model_len"], told["owned_by"]) == (8192, OURS)  # or our own agent would break tags in its texts
+    assert 1 < told["bytes_per_token"] < 4
     with pytest.raises(openai.NotFoundError, match="there is no model 'gpt'"):
         client.models.retrieve("gpt")
 
@@ -100,6 +103,24 @@ def test_a_call_and_its_result_are_a_conversation(client: OpenAI) -> None:
     assert second.usage is not None
     assert second.usage.prompt_tokens_details is not None
     assert (second.usage.prompt_tokens_details.cached_tokens or 0) >= first.usage.prompt_tokens
+
+
+def test_an_answer_that_comes_back_without_its_thoughts_is_known_again(client: OpenAI) -> None:
+    """Only where it was said: the same words in another conversation were thought of otherwise."""
+    first = ask(client, tools=[READ], temperature=0)
+    said: Any = first.choices[0].message.model_dump(exclude_none=True, exclude={"reasoning_content"})
+    assert said["content"] is None if "content" in said else True
+    result: Any = {"role": "tool", "tool_call_id": said["tool_calls"][0]["id"], "content": "1\tprice = 3\n"}
+
+    def cached(*messages: Any) -> int:
+        usage = ask(client, *messages, tools=[READ], temperature=0).usage
+        assert usage is not None
+        assert usage.prompt_tokens_details is not None
+        return usage.prompt_tokens_details.cached_tokens or 0
+
+    assert first.usage is not None
+    assert cached(SHOW, said, result) >= first.usage.total_tokens - 1  # the last token of an answer was never run
+    assert cached({"role": "user", "content": "Show me shop/prices.pyx"}, said, result) < first.usage.prompt_tokens
 
 
 def test_a_stream_joins_to_the_same_answer(client: OpenAI) -> None:
@@ -199,6 +220,7 @@ CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}]}
     ("asked", "words"),
     [
         ({"messages": "Hi"}, "messages"),
+        ({"messages": []}, "messages"),
         ({"messages": [{"role": "nobody"}]}, "role"),
         ({**CHAT, "temperature": -1}, "temperature"),
         ({**CHAT, "n": 2}, "n: "),
@@ -217,6 +239,12 @@ def test_what_cannot_be_kept_is_refused_by_its_name(url: str, asked: Any, words:
     assert status == 400
     assert words in body["error"]["message"]
     assert body["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("prompt", [[], [1_000_000], [[5], [-1]]])
+def test_tokens_that_the_model_has_not_are_refused(url: str, prompt: Any) -> None:
+    status, body, _ = post(url, "/v1/completions", json.dumps({"prompt": prompt}))
+    assert (status, body["error"]["param"]) == (400, "prompt")
 
 
 @pytest.mark.parametrize("stream", [False, True])
