@@ -99,14 +99,18 @@ class Answering:
                     failure = self.failure(event.method, error)
                     # Cleaning up may fail when a request is cancelled; it was cancelled all the same.
                     outcome = _NOTHING if scope.cancel_called else failure
+                if outcome is not _NOTHING:  # the peer need not wait until the scope is left
+                    outcome = self._settle(event, outcome)
         finally:
-            del self._scopes[event.id]
-            if not self._ended:
-                outcome = self._settle(event, RequestError.cancelled() if outcome is _NOTHING else outcome)
+            if event.id in self._scopes:
+                outcome = self._settle(event, RequestError.cancelled())
         return not self._ended and not isinstance(outcome, RequestError)
 
     def _settle(self, event: Called, outcome: Any) -> Any:
-        """Queue the answer; give back what it is."""
+        """The request is over: queue the answer, if it is still wanted; give back what it is."""
+        del self._scopes[event.id]
+        if self._ended:
+            return outcome
         try:
             if isinstance(outcome, RequestError):
                 self._peer.fail(event.id, outcome)

@@ -196,7 +196,8 @@ class Connection:
             raise ConnectionClosed(self.reason)
         id = self._peer.call(method, params)
         self._leave()
-        pending = self._waiters[id] = Pending[R](id, self._abandon)
+        pending: Pending[R] = Pending(id, self._abandon)
+        self._waiters[id] = pending
         return pending
 
     async def call(self, method: Method[P, R], params: P) -> R:

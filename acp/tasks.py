@@ -61,12 +61,16 @@ def light_start(group: TaskGroup) -> Start:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return group.start_soon
-    running: set[asyncio.Task[None]] = set()  # the loop itself holds its tasks weakly
+    running: set[asyncio.Task[None] | None] = set()  # the loop itself holds its tasks weakly
+
+    async def run(work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+        try:
+            await work(*args)
+        finally:
+            running.discard(asyncio.current_task())  # a callback for it would cost a round of the loop
 
     def start(work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
-        task = loop.create_task(work(*args))
-        running.add(task)
-        task.add_done_callback(running.discard)
+        running.add(loop.create_task(run(work, *args)))
 
     return start
 

@@ -97,8 +97,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100_000, help="updates in the turn (default: %(default)s)")
     parser.add_argument("--delay", type=float, default=0.0001, help="seconds busy with each (default: %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="append the results to a file, one JSON object a line")
+    parser.add_argument("--only", default="", metavar="NAME", help="measure only the sides whose name has this in it")
     options = parser.parse_args()
     found, missing = sides()
+    found = [side for side in found if options.only in side.name]
     began = conditions()
     runs = {side.name: [run(side, "stream", options.count, delay=options.delay)] for side in found}
     title = f"Memory: {options.count:,} updates to a client that is busy for {options.delay * 1000:g} ms with each"
