@@ -4,7 +4,7 @@
                   │       │       └─► database ─► writer ─► tables     who holds a session; the thread that writes
                   │       │              └─► schema                    the tables, and what they were before
                   ├───────┴──────────────┴─► store  owned_store        the promises; as one principal sees them
-                  └─► packed ─► record ◄─ history                      a session's log: compressed; as it is written and read
+                  └─► packed ─► record ◄─ history                      a log: compressed; as it is written and read
 
 A log is entries in the order in which they were told, each kept before it is; what they mean only `history` knows. A
 turn whose process died is ended when its session is opened again: its open calls have failed, and the user, the model
