@@ -85,6 +85,10 @@ class HeldStream(ByteStream):
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         return cast("Mapping[Any, Callable[[], Any]]", self._stream.extra_attributes)  # pyright: ignore[reportUnknownMemberType]
 
+    def released(self) -> ByteStream:
+        """The stream itself, which may be used in better ways than this one, where nothing is to be read once more."""
+        return self if self._held else self._stream
+
     def unread(self, data: bytes) -> None:
         self._held = data + self._held
 

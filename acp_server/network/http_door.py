@@ -60,7 +60,7 @@ class HttpDoor:
                     await serve_http2(held, self._endpoint.answer, guest.address, limits)
                     return
                 if _UPGRADE.search(head):
-                    await self._websocket.converse(server, held, guest, first=head)
+                    await self._websocket.converse(server, held.released(), guest, first=head)
                     return
                 if guest.refusal is not None:
                     raise BadRequest(guest.refusal.status, guest.refusal.text)
