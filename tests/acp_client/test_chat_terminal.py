@@ -11,6 +11,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from announced import announced
 from rich.text import Text
 from textual.app import App
 from textual.pilot import Pilot
@@ -42,9 +43,10 @@ def workspace(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def chatting(workspace: Path, *arguments: str) -> AsyncGenerator[tuple[Chat, Pilot[int]]]:
-    """`acp chat` with the scripted agent, whose sessions are kept beside the workspace."""
+    """`acp chat` with the scripted agent, whose sessions are kept beside the workspace, or with one at a URL."""
     agent = f"{sys.executable} -m acp_server --backend scripted --sessions {workspace.parent / 'kept'}"
-    chat = Chat(parse(["--cwd", str(workspace), "--agent", agent, *arguments]))
+    target = () if "--url" in arguments else ("--agent", agent)
+    chat = Chat(parse(["--cwd", str(workspace), *target, *arguments]))
     async with chat.run_test(size=(100, 40)) as pilot:
         await until(pilot, lambda: "· Ask" in shown(chat, "#status"))
         yield chat, pilot
@@ -91,6 +93,18 @@ async def test_an_edit_is_shown_whole_and_made_only_when_it_is_allowed(workspace
         await until(pilot, lambda: end in shown(chat, "#transcript Static"))
         assert (workspace / "a.py").read_text() == content
         assert chat.screen.query_one("CallEntry.failed, CallEntry.completed", CallEntry)
+
+
+@pytest.mark.parametrize("way", ["ws", "http"])
+async def test_an_agent_may_be_on_the_network(workspace: Path, way: str) -> None:
+    serve = [sys.executable, "-m", "acp", "serve", f"--{way}", "127.0.0.1:0", "--backend", "scripted"]
+    async with announced(*serve, "--sessions", "none", seconds=30) as server:
+        async with chatting(workspace, "--url", server.url) as (chat, pilot):
+            await write(chat, pilot, "write b.txt hello\nsay from afar")
+            await until(pilot, lambda: "waits for you" in shown(chat, "#status"))
+            await pilot.press("y")
+            await until(pilot, lambda: "from afar" in shown(chat, "AnswerEntry MarkdownBlock"))
+    assert (workspace / "b.txt").read_text() == "hello"
 
 
 async def test_escape_stops_the_turn_and_what_was_to_follow(workspace: Path) -> None:

@@ -6,7 +6,7 @@ import shutil
 import signal
 import ssl
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,9 +17,11 @@ from announced import announced
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from acp.errors import ConnectionClosed
 from acp.transports.remote import CannotConnect
+from acp.transports.remote_url import connect as reach
 from acp.transports.websocket_opening import connect_websocket
-from acp_client import connect
+from acp_client import Session, connect
 from acp_server.network.serve import main
 
 pytestmark = pytest.mark.anyio
@@ -77,6 +79,52 @@ async def test_it_says_where_it_is_and_ends_when_it_is_told_to(tmp_path: Path) -
         assert "alice at 127.0.0.1" in log
         assert TOKEN not in log
         assert "Traceback" not in log
+
+
+WAYS = pytest.mark.parametrize("way", [(), ("--http", "127.0.0.1:0")], ids=["ws", "http"])
+
+
+async def take(session: Session, act: Callable[[], None]) -> None:
+    """Take a turn that never ends, and act on its first update."""
+    async with session.prompt("slow") as turn:
+        await anext(aiter(turn))
+        act()
+        async for _ in turn:
+            pass
+
+
+@WAYS
+async def test_a_turn_that_does_not_end_in_time_is_cut_off_with_1001(tmp_path: Path, way: tuple[str, ...]) -> None:
+    async with served(*way, "--drain", "0.3") as server, connect(server.url, reconnect=None) as client:
+        session = await client.new_session(tmp_path)
+        with pytest.raises(ConnectionClosed, match="1001"):
+            await take(session, lambda: server.process.send_signal(signal.SIGTERM))
+        assert (await server.stop())[0] == 0
+
+
+@WAYS
+async def test_nobody_new_gets_in_while_turns_end_and_a_second_signal_does_not_wait_for_them(
+    tmp_path: Path, way: tuple[str, ...]
+) -> None:
+    async with served(*way, "--drain", "100") as server, connect(server.url, reconnect=None) as client:
+        session = await client.new_session(tmp_path)
+        async with anyio.create_task_group() as group:
+            running = anyio.Event()
+
+            async def turn() -> None:
+                with pytest.raises(ConnectionClosed):
+                    await take(session, running.set)
+
+            group.start_soon(turn)
+            await running.wait()
+            server.process.send_signal(signal.SIGTERM)
+            with pytest.raises(CannotConnect) as refused:  # noqa: PT012
+                while True:  # until it has heard the signal
+                    async with reach(server.url) as transport:
+                        await transport.send(INITIALIZE)
+                        await transport.receive()
+            assert (refused.value.status, refused.value.retry_after) == (503, 5.0)
+            assert (await server.stop())[0] == 0
 
 
 async def certified(tmp_path: Path) -> tuple[Path, Path]:
