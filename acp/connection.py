@@ -44,8 +44,8 @@ R = TypeVar("R")
 
 log = logging.getLogger("acp")
 
-UNSENT_TEXTS = 64
-"""Texts that may be unsent before `call` and `notify` wait."""
+UNSENT_TEXTS, UNSENT_BYTES = 64, 2**20
+"""Texts, and bytes, that may be unsent before `call` and `notify` wait."""
 MOST_TEXTS, MOST_BYTES = 10_000, 256 * 2**20
 """Unsent texts, and bytes of them, at which a peer that does not read is given up."""
 AT_ONCE = 32 * 2**10
@@ -224,7 +224,7 @@ class Connection:
 
     def is_crowded(self, session: str) -> bool:
         """Whether `notify` would wait that says something of a session: the peer has much to read yet."""
-        return self._unsent > UNSENT_TEXTS or (self._lanes is not None and self._lanes.is_crowded(session))
+        return self._is_full or (self._lanes is not None and self._lanes.is_crowded(session))
 
     def after_reply(self, callback: Afterwards) -> None:
         """In a request's handler: await `callback` once the answer is on its way, so that what it says comes behind.
@@ -247,18 +247,22 @@ class Connection:
     def _unsent(self) -> int:
         return self._peer.pending + len(self._leaving)
 
+    @property
+    def _is_full(self) -> bool:
+        return self._unsent > UNSENT_TEXTS or self._peer.pending_bytes > UNSENT_BYTES
+
     def _must_wait(self, method: Method[Any, Any]) -> bool:
         """Whether `_room` has something to say of a text; nearly never, and asking costs less than a coroutine."""
         if self._any_call:
             self._peer.open((), (method,))
-        return self._unsent > UNSENT_TEXTS or self.closed
+        return self._is_full or self.closed
 
     async def _room(self, session: str | None) -> None:
         """Wait until few enough texts are unsent, and of a session few enough unread. Raises ConnectionClosed."""
         if not self._in_notification():
             if self._lanes is not None and session is not None:
                 await self._lanes.room(session)
-            while self._unsent > UNSENT_TEXTS and not self.closed:
+            while self._is_full and not self.closed:
                 await self._sent.wait()
         if self.closed:
             raise ConnectionClosed(self.reason or "closed")
