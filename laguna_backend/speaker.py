@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeVar
 
 from acp_server.model import (
@@ -25,6 +26,7 @@ from acp_server.model import (
 )
 
 from .chat.calling import CallFirst
+from .chat.constrained import CallGrammars
 from .chat.encoding import Chat
 from .chat.parser import ReplyParser
 from .chat.template import TemplateFailure
@@ -65,6 +67,12 @@ class LagunaSpeaker:
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     steps: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
+    @cached_property
+    def calls(self) -> CallGrammars | None:
+        """What keeps calls well-formed, where the template writes them as Laguna's do."""
+        spelling, size = self.chat.spelling, self.chat.tokenizer.get_vocab_size()
+        return CallGrammars(spelling, size, self.chat.encode, self.token_bytes) if spelling else None
+
     def step(self) -> bool:
         """Go on with all that is under way by one pass of the model; False: nothing could be gone on with."""
         return self.engine.step()
@@ -103,8 +111,9 @@ class LagunaSpeaker:
                 budget = ThinkingBudget(sampling.thinking_budget, self.chat.thought_ends, thinking=thinking)
                 constraints = (budget, *constraints)
             if extras.must_call:
-                named = tools[0].name + "\n" if len(tools) == 1 else ""
-                constraints = (*constraints, CallFirst(self.chat.encode(named), thinking=thinking))
+                constraints = (*constraints, CallFirst(thinking=thinking))
+            if tools and self.calls is not None:
+                constraints = (*constraints, self.calls.of(tools))
             request = self.request(prompt.ids, sampling, replace(extras, constraints=constraints))
             one = self.engine.begin(request, cancelled=cancelled)
             tokens, thought_tokens = list[int](), 0

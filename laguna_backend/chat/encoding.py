@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from acp_server.model import Assistant, Message, System, ToolResult, ToolSpec, User
 
+from .grammar import Spelling
 from .guard import Guard, unused
 from .template import ChatTemplate, TemplateFailure
 from .tokenizer import ASSISTANT, ASSISTANT_END, EOS
@@ -86,6 +87,26 @@ class Chat:
             shown = ""
         between = re.search(r"x(\s*</think>)", shown)
         return self.encode(between[1] if between else "</think>")
+
+    @cached_property
+    def spelling(self) -> Spelling | None:
+        """How the template writes calls; None where it does so in another way than Laguna's, or not at all."""
+        calls = [
+            {"type": "function", "function": {"name": "n", "arguments": arguments}}
+            for arguments in ({"k": "v", "l": "w"}, {})
+        ]
+        said = {"role": "assistant", "content": "", "tool_calls": calls}
+        try:
+            shown = self.template.render(
+                [{"role": "user", "content": ""}, said], thinking=False, generation_prompt=False
+            )
+        except TemplateFailure:
+            return None
+        space, key, value = r"(\s*)", "<arg_key>{}</arg_key>", "<arg_value>{}</arg_value>"
+        first = f"<tool_call>n{space}{key.format('k')}{space}{value.format('v')}{space}{key.format('l')}"
+        second = rf"\s*{value.format('w')}{space}</tool_call>\s*<tool_call>n{space}</tool_call>"
+        found = re.search(first + second, shown)
+        return Spelling(*found.groups()) if found else None
 
     def encode(self, text: str, mark: str | None = None) -> list[int]:
         """A text's tokens, none across a mark."""
