@@ -1,8 +1,10 @@
 """`laguna serve`: one Laguna for every program of this machine that speaks OpenAI's `/v1`.
 
     command ─► app ─► door                 listening, who may come in, and how much of it
+       └──► patient                        heads of requests that do not come
                 ├──► chat, completions     one answer: what was asked of the model, and what it says, in that form
-                │      └──► asked          a request's fields; what cannot be kept is refused, not passed over
+                │      ├──► asked          a request's fields; what cannot be kept is refused, not passed over
+                │      └──► recollection   an answer that comes back, known again
                 ├──► sending               an answer at once or as a stream of events, until nobody listens
                 └──► refused               what goes wrong, as a status and a body
 
