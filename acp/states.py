@@ -26,9 +26,12 @@ CONNECTION: Final[Table] = {
 SESSION: Final[Table] = {
     "idle": {"start": "running", "rest": "idle"},
     "running": {"start": "running", "wait": "waiting", "end": "idle"},
-    "waiting": {"start": "running", "end": "idle"},
+    "waiting": {"start": "running", "wait": "waiting", "end": "idle"},
 }
-"""A session's foreground work: `wait` is for the user, `rest` says again that nothing runs (v2 prompt lifecycle)."""
+"""A session's foreground work: `wait` is for the user, `rest` says again that nothing runs (v2 prompt lifecycle).
+
+Every state may be said again: with it comes what runs in the background.
+"""
 
 TOOL_CALL: Final[Table] = {
     "unknown": {"announce": "open", "announce ended": "over"},

@@ -26,6 +26,8 @@ What it promises:
 - **Nothing said is lost.** Sessions are in a `Store`: in memory, or a journal on disk that one writer holds at a time.
   What is told is in it before, so a process that is killed loses none of it; it is on the disk when a turn has ended.
   What a killed agent left open is said to have failed, and its turn to have been cut short.
+- **What runs in the background** outlives its turn and never its session: it ends, with all that it started, when the
+  session is closed or the agent ends. Version 2 lists it with every state; version 1 is told the end by a notice.
 - **After `session/close` has been answered** nothing is said about the session.
 - **A lost connection ends no turn** (`shelter`, over the network): the session goes on for a grace time, and whoever it
   belongs to gets it back by `session/load` or `session/resume` on a new connection, with what became of the last

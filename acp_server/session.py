@@ -14,7 +14,6 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from acp.errors import ErrorCode, RequestError
-from acp.states import SESSION, Calls, moved, session_move
 from acp.updates import (
     ActionRequired,
     Block,
@@ -24,6 +23,7 @@ from acp.updates import (
     ModeChanged,
     Notice,
     SessionInfo,
+    Terminal,
     TextBlock,
     ToolCall,
     TurnEnded,
@@ -36,6 +36,7 @@ from .model import Sampling
 from .options import MODE, Options
 from .permissions import Option, Permissions, Policy
 from .prompt import Instructions, system_prompt
+from .state import SessionState
 from .storage.history import (
     Recorder,
     began,
@@ -48,6 +49,7 @@ from .storage.history import (
     turns_of,
 )
 from .storage.store import Card, Entry, Log, SessionTaken
+from .terminals.background import Background
 from .terminals.terminals import Terminals
 from .turn.calls import Ask
 from .turn.chunks import Emit
@@ -138,6 +140,7 @@ class Session:
         self._group = group
         self._servers = servers
         self._terminals = Terminals(self._emit)
+        self._background = Background(self._terminals, group, self._detached)
         self._said = messages_of(kept.entries)
         self._instructions = self._obeyed = instructions_of(kept.entries)
         self._recorder = Recorder(kept.entries)
@@ -154,8 +157,7 @@ class Session:
         self.telling = anyio.Lock(fast_acquire=True)
         """Held while an update is recorded and sent. Whoever holds it sees a history that nothing is missing from."""
         self._unsaved = False
-        self._state = "idle"
-        self._calls = Calls()
+        self.state = SessionState(f"session {self.id}")
         self.taken = False
         self.on_wanted: Callable[[bool], None] | None = None
         self._log.watch(self._give_up, self._wanted)
@@ -248,8 +250,8 @@ class Session:
         """Stop the command of a terminal; False if it cannot be stopped now."""
         return self._terminals.stop(id)
 
-    def now(self) -> Sequence[Update]:
-        """What goes on and is in no history yet."""
+    def terminals(self) -> Sequence[Terminal]:
+        """The terminals that have not ended, as they are now."""
         return self._terminals.now()
 
     async def _begin_turn(self, text: str) -> Parts:
@@ -262,7 +264,7 @@ class Session:
             self._conversation = Conversation(system, self._conversation.messages if self._conversation else self._said)
         if self._toolbox is None:
             self._toolbox = await anyio.to_thread.run_sync(
-                _toolbox, self.workspace, self._terminals, result_limit(info)
+                _toolbox, self.workspace, self._terminals, self._background, result_limit(info)
             )
         check_room(self._conversation, text, info, self._toolbox.specs)
         self._turns += 1
@@ -341,6 +343,11 @@ class Session:
 
     # Ends and beginnings ---------------------------------------------------------------------------
 
+    async def show_state(self) -> None:
+        """Say once more what the session does."""
+        async with self.telling:
+            await self.show(self.state.now())
+
     async def show(self, update: Update) -> None:
         """Send an update that is no news: a part of the history, or what is offered."""
         if not self._closed:
@@ -357,7 +364,10 @@ class Session:
         await self._save()
 
     async def close(self) -> None:
-        """Cancel the turn, wait for its last words, and let go of the log. Then the session is silent."""
+        """Cancel the turn, end what runs beside it, wait for their last words, and let go of the log.
+
+        Then the session is silent.
+        """
         if self._closed:
             return
         self._closing = True  # no turn begins any more, though the last one may still end
@@ -365,6 +375,8 @@ class Session:
             while self.running:
                 self.cancel()
                 await self._ended.wait()
+        with anyio.move_on_after(ENDING, shield=True):
+            await self._background.close()
         self._closed = True
         self._servers.stop()
         self._record()
@@ -379,6 +391,7 @@ class Session:
         log.warning("session %s was taken over by another process, or deleted", self.id)
         self.taken = True
         self.cancel()
+        self._group.start_soon(self._background.close)
         self._servers.stop()
 
     def _wanted(self, at_once: bool) -> None:
@@ -400,18 +413,16 @@ class Session:
         try:
             if self._closed:
                 return
-            if (move := session_move(update)) is not None:
-                self._state = moved(SESSION, self._state, move, f"session {self.id}")
-            self._calls.follow(update)
+            said = self.state.take(update)
             if self.taken and isinstance(update, TurnEnded):
-                await self._client.emit(update)
+                await self._client.emit(*said)
             else:
                 self._record(kept or update)
-                await self._tell(update)
+                await self._tell(said)
         finally:
             self.telling.release()
 
-    async def _tell(self, update: Update) -> None:
+    async def _tell(self, said: Sequence[Update]) -> None:
         """Send what was recorded, once it is kept: whoever has heard it will find it in the history."""
         try:
             await self._kept()
@@ -419,9 +430,11 @@ class Session:
             # It is in the log, so it is told if that can be: else a call might end that was never announced.
             with anyio.move_on_after(MOMENT, shield=True):
                 await self._kept()
-                await self._client.emit(update)
+                for update in said:
+                    await self._client.emit(update)
             raise
-        await self._client.emit(update)
+        for update in said:
+            await self._client.emit(update)
 
     async def _kept(self) -> None:
         self._check_held()
@@ -446,6 +459,11 @@ class Session:
         chosen = await self._client.ask(call, options)
         await self._emit(TurnStarted())
         return chosen
+
+    async def _detached(self, terminal: str) -> None:
+        """The command of a terminal goes on beside the turn."""
+        self.state.detach(terminal)
+        await self._emit(self.state.now())
 
     # The log ---------------------------------------------------------------------------------------
 
@@ -487,11 +505,11 @@ class Session:
         return f"<Session {self.id} in {self.cwd} [{state}]>"
 
 
-def _toolbox(workspace: Workspace, terminals: Terminals, limit: int) -> Toolbox:
+def _toolbox(workspace: Workspace, terminals: Terminals, background: Background, limit: int) -> Toolbox:
     # Imported here: the tools and their libraries are a fifth of the start-up, and `initialize` needs none of them.
     from .tools import Toolbox
 
-    return Toolbox(workspace, terminals, result_limit=limit)
+    return Toolbox(workspace, terminals, background, result_limit=limit)
 
 
 def title_of(text: str) -> str:

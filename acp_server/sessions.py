@@ -191,7 +191,7 @@ class Sessions:
         """Send the whole history, as it was first sent."""
         await session.flush()
         _, entries = await self._in_thread(lambda: self._agent.store.read(session.id))
-        for update in (*updates_of(entries, running=session.running), *session.now()):
+        for update in updates_of(entries, running=session.running, terminals=session.terminals()):
             await session.show(update)
         if session.card.title:
             await session.show(SessionInfo(session.card.title, session.card.updated_at))

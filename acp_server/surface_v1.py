@@ -296,10 +296,8 @@ class SurfaceV1:
     # Our calls ------------------------------------------------------------------------------------
 
     async def _update(self, session_id: str, update: Update) -> None:
-        if not self._takes(update):
-            return
         for said in self._terminals_of(session_id).said(update):
-            for report in dialect.reports(session_id, said):
+            for report in dialect.reports(session_id, said) if self._takes(said) else ():
                 await self._connection.notify(dialect.REPORT, report)
 
     def _terminals_of(self, session_id: str) -> TerminalsAsV1:
@@ -356,7 +354,7 @@ class SurfaceV1:
             if not (isinstance(update, Message) and update.role == "user"):  # the client knows what it asked
                 await self._update(id, update)
             line = self._sessions.line(id)
-            if isinstance(update, TurnEnded) and line is not None and line.moved:
+            if isinstance(update, TurnEnded) and update.stop_reason and line is not None and line.moved:
                 # The request that asked for the turn went with its connection, and so did its answer.
                 await self._connection.notify(TURN_ENDED, Free({"sessionId": id, **line.fate()}))
 

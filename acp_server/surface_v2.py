@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
+from acp.activity import say_state
 from acp.connection import Connection, Handlers
 from acp.errors import RequestError
 from acp.methods import Method
 from acp.pieces import hear_block
 from acp.plain import say_option
 from acp.states import ENDED
-from acp.updates import CANCELLABLE, ToolCall, ToolCallUpdate, TurnEnded, TurnStarted, Update
+from acp.updates import CANCELLABLE, ToolCall, ToolCallUpdate, Update
 from acp.v2 import dialect, schema
 from acp.v2.saying import announced, say_call
 from acp.wire import Json, Wire
@@ -173,7 +174,7 @@ class SurfaceV2:
             raise RequestError.invalid_params("The history can be replayed from the start only.", data)
         replay = request.replay_from is not None
         session = await self._sessions.open(request.session_id, place, replay=replay)
-        await session.show(TurnStarted() if session.running else TurnEnded(None))
+        await session.show_state()
         line = self._sessions.line(session.id)
         fate: dict[str, Any] = {} if line is None else {"meta": {TURN_META: line.fate()}}
         return schema.ResumeSessionResponse(**self._offer(session), **fate)
@@ -221,8 +222,7 @@ class SurfaceV2:
         session = self._sessions.find(request.session_id)
         if session is None:
             return schema.SessionStatusResponse(status="saved")
-        state = {"state": "running" if session.running else "idle"}
-        return schema.SessionStatusResponse.decode({"status": "open", "state": state})
+        return schema.SessionStatusResponse.decode({"status": "open", "state": say_state(session.state.now())})
 
     async def set_title(self, request: schema.SetSessionTitleRequest) -> schema.SetSessionTitleResponse:
         title = await self._sessions.set_title(request.session_id, request.title)

@@ -15,6 +15,7 @@ from dataclasses import replace
 from acp.errors import ErrorCode
 from acp.merging import merged
 from acp.updates import (
+    UNSET,
     Block,
     ContextUsage,
     ExitStatus,
@@ -94,11 +95,11 @@ class Recorder:
 # Reading -------------------------------------------------------------------------------------------------------
 
 
-def updates_of(entries: Sequence[Entry], *, running: bool = False) -> list[Update]:
+def updates_of(entries: Sequence[Entry], *, running: bool = False, terminals: Iterable[Terminal] = ()) -> list[Update]:
     """What a client is to see of the history: each message whole, each tool call as it ended, in the order they began.
 
     A call that never ended is said to have failed: the agent was killed in the middle of it. Not so the
-    calls of the last turn while it is `running`.
+    calls of the last turn while it is `running`, nor the `terminals` that run now, which are told as they are.
     """
     found: dict[tuple[str, str], Update] = {}
     for update in _values(entries, "update"):
@@ -124,11 +125,14 @@ def updates_of(entries: Sequence[Entry], *, running: bool = False) -> list[Updat
                 found["other", str(len(found))] = update
             case _:
                 pass
-    alive = f"t{turns_of(entries)}." if running else None
-    return [
-        _ended(u) if isinstance(u, ToolCall | Terminal) and not (alive and u.id.startswith(alive)) else u
-        for u in found.values()
-    ]
+    now = {terminal.id: terminal for terminal in terminals}
+    found |= {("terminal", id): terminal for id, terminal in now.items()}
+    turn = f"t{turns_of(entries)}." if running else None
+
+    def goes_on(update: ToolCall | Terminal) -> bool:
+        return update.id in now if isinstance(update, Terminal) else turn is not None and update.id.startswith(turn)
+
+    return [_ended(u) if isinstance(u, ToolCall | Terminal) and not goes_on(u) else u for u in found.values()]
 
 
 def messages_of(entries: Iterable[Entry]) -> list[model.Message]:
@@ -238,7 +242,7 @@ def _longer(message: Update, more: Block) -> Message:
 def _ended(lost: ToolCall | Terminal) -> Update:
     """What nobody lived to end."""
     if isinstance(lost, Terminal):
-        return lost if isinstance(lost.exit, ExitStatus) else replace(lost, exit=ExitStatus())
+        return lost if isinstance(lost.exit, ExitStatus) else replace(lost, exit=ExitStatus(), capabilities=UNSET)
     return lost if lost.status in _OVER else replace(lost, status="failed")
 
 

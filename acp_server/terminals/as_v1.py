@@ -7,11 +7,13 @@ import codecs
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from acp.states import ENDED
 from acp.updates import (
     UNSET,
     ExitStatus,
+    Notice,
     Terminal,
     TerminalChunk,
     TerminalRef,
@@ -22,7 +24,7 @@ from acp.updates import (
 )
 from acp.v1 import terminals as words
 
-from ..wording import fenced
+from ..wording import fenced, title
 from .screen import Screen
 
 MOST = 64
@@ -33,10 +35,10 @@ LONGEST = 32_768
 
 @dataclass(slots=True)
 class _Shown:
-    """A terminal, and whether the call that shows it can still say more. `decoder` has half a character, perhaps."""
+    """A terminal, and how the call stands that shows it. `decoder` has half a character, perhaps."""
 
     screen: Screen
-    open: bool = False
+    call: Literal["not announced", "open", "over"] = "not announced"
     decoder: codecs.IncrementalDecoder = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"))
 
 
@@ -63,8 +65,12 @@ class TerminalsAsV1:
             shown = self._shown[id] = _Shown(Screen(id))
             if len(self._shown) > MOST:
                 self._shown.popitem(last=False)
+        ran = not shown.screen.ended
         shown.screen.take(update)
-        if not shown.open:
+        if shown.call == "over":
+            # It runs in the background, and its call is no longer there to tell of it.
+            return (_farewell(shown.screen.about),) if ran and shown.screen.ended else ()
+        if shown.call == "not announced":
             return ()  # the call that shows it says it all
         if not self._in_meta:
             return (ToolCallUpdate(id, content=self._text(shown)),) if isinstance(update, TerminalChunk) else ()
@@ -80,7 +86,7 @@ class TerminalsAsV1:
     def _call(self, update: ToolCall | ToolCallUpdate) -> Sequence[Update]:
         shown = self._shown.get(update.id)  # a terminal has the id of its call
         if shown is not None:
-            shown.open = update.status not in ENDED
+            shown.call = "over" if update.status in ENDED else "open"
         if self._in_meta:
             first = update if isinstance(update, ToolCall) else None
             return (update,) if first is None or shown is None else self._announced(first, shown.screen)
@@ -111,3 +117,10 @@ class TerminalsAsV1:
     def _text(self, shown: _Shown) -> tuple[ToolContent, ...]:
         text = shown.screen.text(LONGEST)
         return fenced(text, "console") if text else ()
+
+
+def _farewell(ended: Terminal) -> Notice:
+    """What is said when a command that ran in the background has ended."""
+    how = ended.exit if isinstance(ended.exit, ExitStatus) else ExitStatus()
+    said = f"exit code {how.code}" if how.code is not None else how.signal or "it was stopped"
+    return Notice("info", title(f"`{ended.command or ended.id}` in the background has ended"), said)

@@ -33,7 +33,7 @@ class Screen:
         if update.output is not UNSET:
             self._output = Output(KEPT)
             self._output.add(_decoded(update.output or ""))
-        given = {"command": update.command, "cwd": update.cwd, "exit": update.exit}
+        given = {name: getattr(update, name) for name in ("command", "cwd", "exit", "capabilities")}
         self.about = replace(self.about, **{name: value for name, value in given.items() if value is not UNSET})
 
     def text(self, limit: int) -> str:

@@ -115,6 +115,13 @@ class Terminals:
             await self._say(running, TerminalChunk(running.screen.about.id, encoded(data)))
 
     async def _say(self, running: _Running, update: Terminal | TerminalChunk) -> None:
-        running.screen.take(update)
+        screen = running.screen
+        if isinstance(update, TerminalChunk):
+            try:
+                await self._emit(update, update)
+            finally:
+                screen.take(update)  # not before: a replay that comes first would tell it, and then it is told
+            return
+        screen.take(update)
         # The log keeps a terminal as it began, and once it has ended all of it.
-        await self._emit(update, running.screen.whole() if running.screen.ended else update)
+        await self._emit(update, screen.whole() if screen.ended else screen.about)

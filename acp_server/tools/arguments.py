@@ -22,6 +22,8 @@ _ALIASES = {
     "glob": ("include", "glob_pattern"),
     "timeout_s": ("timeout", "timeout_seconds"),
     "todos": ("todo", "plan", "items"),
+    "shell_id": ("id", "shell", "bash_id", "task_id"),
+    "background": ("run_in_background", "is_background"),
     "offset": ("start_line", "line"),
     "limit": ("max_lines", "num_lines"),
 }

@@ -11,36 +11,46 @@ from anyio import to_thread
 from acp.updates import BlockContent, TerminalRef, TextBlock
 
 from ..action import Action, Outcome, Permission, Report, ToolProblem
+from ..terminals.background import LONGEST, Shell
 from ..terminals.terminals import Terminals
 from ..wording import fenced, title, visible
 from ..workspace.process import Command, Ended, clean_environment, shell_command, signal_name
+from .background import background_of, how_ended
 from .prefix import allowed_prefix
 from .spec import Context, Parameter, Tool
 
 LONGEST_COMMAND = 100_000
 """Bytes; Linux takes no longer argument than 128 KiB."""
+SECONDS = 120
+"""How long a command may take that the model waits for, unless its call says otherwise."""
+LONGEST_WAIT = 1800
+"""The longest that a call may say."""
 
 
 @dataclass(slots=True)
 class _Terminal:
-    """Where the user sees the command."""
+    """Where the user sees the command. One that is `detached` outlives the call."""
 
     terminals: Terminals
     command: str
     cwd: str
     id: str = ""
+    detached: bool = False
 
     async def announce(self, id: str) -> None:
         self.id = id
         await self.terminals.announce(id, self.command, self.cwd)
 
     async def leave(self) -> None:
-        await self.terminals.leave(self.id)
+        if not self.detached:
+            await self.terminals.leave(self.id)
 
 
 async def prepare(context: Context, arguments: dict[str, Any]) -> Action:
     text: str = arguments["cmd"]
-    seconds: int = arguments["timeout_s"]
+    in_background: bool = arguments["background"]
+    asked: int | None = arguments["timeout_s"]
+    seconds = (asked or LONGEST) if in_background else min(asked or SECONDS, LONGEST_WAIT)
     if not text.strip():
         raise ToolProblem("cmd is empty")
     try:
@@ -51,16 +61,23 @@ async def prepare(context: Context, arguments: dict[str, Any]) -> Action:
         raise ToolProblem("cmd contains a NUL character")
     if size > LONGEST_COMMAND:
         raise ToolProblem(f"cmd is too long ({size} bytes); write a script to a file and run that")
+    if in_background:
+        background_of(context).check_room()
 
     terminal = _Terminal(context.terminals, text, str(context.workspace.jail.roots[0].real))
 
     async def run(report: Report) -> Outcome:
-        return await _run(context, text, seconds, terminal.id)
+        command = await _start(context, text, seconds)
+        if in_background:
+            return await _detach(context, Shell(terminal.id, text, command, seconds), terminal)
+        stopped = await context.terminals.watch(terminal.id, command)
+        assert command.ended is not None
+        return _outcome(command, command.ended, seconds, context.limit, TerminalRef(terminal.id), stopped=stopped)
 
     prefix = allowed_prefix(text)
     always = f"Always allow `{prefix}` commands this session" if prefix else None
     return Action(
-        title(f"`{text}`"),
+        title(f"`{text}`{' in the background' if in_background else ''}"),
         "execute",
         run,
         Permission("execute", prefix or "", always),
@@ -69,24 +86,33 @@ async def prepare(context: Context, arguments: dict[str, Any]) -> Action:
     )
 
 
-async def _run(context: Context, text: str, seconds: int, id: str) -> Outcome:
+async def _start(context: Context, text: str, seconds: int) -> Command:
     root = context.workspace.jail.roots[0]
-    with_limit = context.limit
     try:
-        command = await to_thread.run_sync(
+        return await to_thread.run_sync(
             lambda: Command(
                 shell_command(text),
                 cwd=root.real,
                 env={**clean_environment(os.environ), "PWD": root.real},
                 seconds=seconds,
-                keep=4 * with_limit,
+                keep=4 * context.limit,
             )
         )
     except OSError as error:
         raise ToolProblem(f"the command could not be started: {error.strerror or error}") from error
-    stopped = await context.terminals.watch(id, command)
-    assert command.ended is not None
-    return _outcome(command, command.ended, seconds, with_limit, TerminalRef(id), stopped=stopped)
+
+
+async def _detach(context: Context, shell: Shell, terminal: _Terminal) -> Outcome:
+    """Let the command run on beside the turn."""
+    terminal.detached = True  # its end is told by whoever watches it from here on
+    try:
+        await background_of(context).start(shell)
+    except ToolProblem:
+        terminal.detached = False
+        raise
+    text = f"started in the background as shell_id {shell.id}; see shell_status, shell_tail, shell_kill"
+    remark = BlockContent(TextBlock(f"Runs in the background as {shell.id}."))
+    return Outcome(text, (TerminalRef(shell.id), remark), {"shell_id": shell.id, "background": True})
 
 
 def _outcome(command: Command, ended: Ended, seconds: int, limit: int, shown: TerminalRef, *, stopped: bool) -> Outcome:
@@ -94,7 +120,7 @@ def _outcome(command: Command, ended: Ended, seconds: int, limit: int, shown: Te
         raise ToolProblem(f"the command could not be run: {ended.problem}")
     output = command.output.text(limit - 80)
     failed = ended.timed_out or ended.code is None
-    first = f"timed out after {seconds} s" if failed else f"exit_code: {ended.code}"
+    first = how_ended(ended, seconds)
     notes: list[str] = []
     if stopped:
         notes.append("[stopped by the user]")
@@ -122,7 +148,8 @@ SHELL = Tool(
     (
         Parameter("cmd", "string", required=True),
         Parameter("description", "string", "What it is for."),
-        Parameter("timeout_s", "integer", "Seconds until it is stopped.", default=120, least=1, most=1800),
+        Parameter("timeout_s", "integer", "Seconds until it is stopped: 120.", least=1, most=LONGEST),
+        Parameter("background", "boolean", "Do not wait: for servers and watchers.", default=False),
     ),
     prepare,
 )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ..action import Action
 from ..model import ToolSpec
+from ..terminals.background import Background
 from ..terminals.terminals import Terminals
 from ..workspace.workspace import Workspace
 
@@ -40,12 +41,14 @@ class Parameter:
 class Context:
     """What the tools of one session share. `limit` bounds a result, in characters.
 
-    `seen` has the digest of every file the model has been shown, by absolute path, as it was then.
+    `background` is None where no command can outlive its call. `seen` has the digest of every file the model has been
+    shown, by absolute path, as it was then.
     """
 
     workspace: Workspace
     terminals: Terminals
     limit: int
+    background: Background | None = None
     seen: dict[str, str] = field(default_factory=dict[str, str])
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 from ..action import Action, Outcome, Report, ToolProblem
 from ..model import ToolSpec
+from ..terminals.background import Background
 from ..terminals.terminals import Terminals
 from ..wording import visible
 from ..workspace.workspace import Workspace
 from .arguments import fit
+from .background import SHELL_KILL, SHELL_STATUS, SHELL_TAIL
 from .edit import EDIT
 from .glob import GLOB
 from .grep import GREP
@@ -22,7 +24,9 @@ from .spec import Context, Tool
 from .todo import TODO
 from .write import WRITE
 
-TOOLS: tuple[Tool, ...] = (READ, LIST_DIRECTORY, GLOB, GREP, EDIT, WRITE, SHELL, TODO)
+TOOLS: tuple[Tool, ...] = (
+    READ, LIST_DIRECTORY, GLOB, GREP, EDIT, WRITE, SHELL, TODO, SHELL_STATUS, SHELL_TAIL, SHELL_KILL,
+)  # fmt: skip
 """In the order the model is told of them."""
 
 _ALIASES = {
@@ -44,8 +48,15 @@ _ALIASES = {
 class Toolbox:
     """Prepares calls. `result_limit` bounds one result, in characters; it may change between calls."""
 
-    def __init__(self, workspace: Workspace, terminals: Terminals | None = None, *, result_limit: int = 32_768) -> None:
-        self._context = Context(workspace, terminals or Terminals(), result_limit)
+    def __init__(
+        self,
+        workspace: Workspace,
+        terminals: Terminals | None = None,
+        background: Background | None = None,
+        *,
+        result_limit: int = 32_768,
+    ) -> None:
+        self._context = Context(workspace, terminals or Terminals(), result_limit, background)
         self._tools = {tool.name: tool for tool in TOOLS}
         self.specs: tuple[ToolSpec, ...] = tuple(tool.spec for tool in TOOLS)
 

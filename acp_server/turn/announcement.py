@@ -18,6 +18,9 @@ _KINDS: Mapping[str, ToolKind] = {
     "edit": "edit",
     "write": "edit",
     "shell": "execute",
+    "shell_status": "read",
+    "shell_tail": "read",
+    "shell_kill": "execute",
 }
 """The kinds of calls that could not be prepared."""
 

@@ -4,6 +4,6 @@
       └► encoding  overlay_v1                   bytes and text; what the editor has open and not saved
     process ─► output  supervisor               a command, its output, and the program that ends all it started
 
-No path is trusted by its name, no file is half written, and no command outlives the turn that ran it. Most of it
-blocks: call it in a thread.
+No path is trusted by its name, no file is half written, and no command outlives the turn that ran it, or in the
+background its session. Most of it blocks: call it in a thread.
 """

@@ -25,7 +25,19 @@ def bench(tmp_path: Path) -> Bench:
 
 async def test_the_tools_come_in_the_order_the_model_was_trained_on(bench: Bench) -> None:
     assert [spec.name for spec in bench.box.specs] == (
-        ["read", "list_directory", "glob", "grep", "edit", "write", "shell", "todo_action"]
+        [
+            "read",
+            "list_directory",
+            "glob",
+            "grep",
+            "edit",
+            "write",
+            "shell",
+            "todo_action",
+            "shell_status",
+            "shell_tail",
+            "shell_kill",
+        ]
     )
     for spec in bench.box.specs:
         assert spec.parameters["type"] == "object"
@@ -78,7 +90,8 @@ async def test_an_unknown_argument_is_dropped_and_the_model_told(bench: Bench) -
 
 async def test_an_unknown_tool_is_told_which_there_are(bench: Bench) -> None:
     assert await bench.call("fly") == (
-        "error: unknown tool fly; the tools are read, list_directory, glob, grep, edit, write, shell, todo_action"
+        "error: unknown tool fly; the tools are read, list_directory, glob, grep, edit, write, shell, todo_action, "
+        "shell_status, shell_tail, shell_kill"
     )
 
 
@@ -122,7 +135,9 @@ def test_a_plan_is_understood_or_refused_whatever_it_is(todos: Any) -> None:
         assert entry.content.encode()
 
 
-@pytest.mark.parametrize("tool", ["read", "list_directory", "glob", "grep", "edit", "write", "shell", "todo_action"])
+@pytest.mark.parametrize(
+    "tool", ["read", "list_directory", "glob", "grep", "edit", "write", "shell", "todo_action", "shell_status"]
+)
 async def test_any_arguments_are_prepared_or_refused_in_words(bench: Bench, tool: str) -> None:
     for value in (None, True, -1, 10**30, 1e400, float("nan"), "", "\0", "\ud800", [], {}, ["x"], "x" * 10_000):
         names = ("path", "pattern", "content", "old_string", "new_string", "cmd", "todos", "offset", "timeout_s", "x")

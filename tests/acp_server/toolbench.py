@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from anyio.abc import TaskGroup
+
 from acp.updates import ToolContent, Update
 from acp_server.action import Action, Outcome, ToolProblem
+from acp_server.terminals.background import Background
 from acp_server.terminals.terminals import Terminals
 from acp_server.tools import Toolbox
 from acp_server.workspace.workspace import Overlay, Workspace
@@ -15,10 +18,15 @@ from acp_server.workspace.workspace import Overlay, Workspace
 class Bench:
     """Makes calls. `reports` is what was shown while they ran, `told` what of their terminals."""
 
-    def __init__(self, root: Path, *, overlay: Overlay | None = None, limit: int = 32_768) -> None:
+    def __init__(
+        self, root: Path, *, overlay: Overlay | None = None, limit: int = 32_768, group: TaskGroup | None = None
+    ) -> None:
         self.root = root
         self.terminals = Terminals(self.tell)
-        self.box = Toolbox(Workspace(root, overlay=overlay), self.terminals, result_limit=limit)
+        background = None if group is None else Background(self.terminals, group, self.listed)
+        self._background = background
+        self.box = Toolbox(Workspace(root, overlay=overlay), self.terminals, background, result_limit=limit)
+        self._calls = 0
         self.reports: list[tuple[ToolContent, ...]] = []
         self.told: list[Update] = []
         self.kept: list[Update] = []
@@ -30,13 +38,22 @@ class Bench:
         self.told.append(update)
         self.kept.append(kept)
 
+    async def listed(self, id: str) -> None:
+        """One more command runs in the background."""
+
+    @property
+    def background(self) -> Background:
+        assert self._background is not None
+        return self._background
+
     async def prepare(self, name: str, **arguments: Any) -> Action:
         return await self.box.prepare(name, arguments)
 
     async def outcome(self, name: str, **arguments: Any) -> Outcome:
         action = await self.prepare(name, **arguments)
         if action.terminal is not None:
-            await action.terminal.announce("t1")
+            self._calls += 1
+            await action.terminal.announce(f"t{self._calls}")
         return await action.run(self.report)
 
     async def call(self, name: str, **arguments: Any) -> str:

@@ -26,6 +26,7 @@ PROMPTS = {
     "read": "read acp-check.txt",
     "edit": "write acp-check.txt hello",
     "plan": "plan",
+    "background": 'call shell {"cmd": "sleep 20", "background": true}',
 }
 """What the scripted model takes for the suite's prompts."""
 UNSTABLE: tuple[Unstable, ...] = ("archive", "status", "title", "auth_status")
