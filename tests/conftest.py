@@ -8,6 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+# Triton reads it once, when it is imported, which transformers does: its kernels run on the CPU.
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def state_directory() -> Iterator[None]:

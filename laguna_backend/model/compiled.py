@@ -1,8 +1,9 @@
 """The forward pass by the kernels: for one new token, or a few, four calls a layer and nothing of torch between.
 
 The same function as `Laguna.through`, which is its plain twin. It runs where one sequence goes on, or several together,
-on a CPU and without gradients. A prompt's many rows go this way too where the matrices are packed, but for attention,
-which is torch's then: of plain matrices oneDNN makes better use. `Compiled.of` says whether a model can.
+on a CPU and without gradients. A prompt's many rows go this way too, but for attention, which is torch's then, where
+the matrices are packed, or in bfloat16 on a processor without AVX-512: of other plain ones oneDNN makes better use.
+`Compiled.of` says whether a model can.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ class Compiled:
     def __init__(self, config: LagunaConfig, weights: Weights, kernels: native.Library) -> None:
         self.config, self.weights, self.kernels = config, weights, kernels
         self.type = native.TYPES[weights.embed.dtype]
-        self.packed = isinstance(weights.head, Packed)
+        # oneDNN has no fast bfloat16 below AVX-512 (measured on AVX2: 35 tokens/s of a prompt, where we do over 100).
+        self.prompts = isinstance(weights.head, Packed) or (
+            weights.embed.dtype == torch.bfloat16 and kernels.unit.startswith("AVX2")
+        )
         self.calls = [call(config, spec, layer) for spec, layer in zip(config.layers, weights.layers, strict=True)]
         self.head = native_matrix(weights.head)
 
@@ -58,7 +62,7 @@ class Compiled:
 
     def takes(self, tokens: Tensor) -> bool:
         """Whether a pass of these tokens, with a cache, is for the kernels."""
-        return not torch.is_grad_enabled() and tokens.shape[1] > 0 and (self.packed or tokens.shape[1] <= FEW)
+        return not torch.is_grad_enabled() and tokens.shape[1] > 0 and (self.prompts or tokens.shape[1] <= FEW)
 
     def forward(self, tokens: Tensor, cache: KVCache | Batch, ropes: Mapping[Rope, Tables], last_only: bool) -> Tensor:
         """Logits [1, T, V] after tokens [1, T] that follow those of the cache, or of each of a batch; with `last_only`

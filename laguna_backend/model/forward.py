@@ -17,6 +17,7 @@ from torch import Tensor
 from .attention import attend
 from .batch import Batch
 from .cache import KVCache
+from .captured import Captured
 from .compiled import Compiled
 from .config import LagunaConfig, LayerConfig
 from .layer import Chosen, Sight, Turn, attention, block, feed_forward, norm
@@ -54,6 +55,7 @@ class Laguna:
         self.config = config
         self.weights = weights
         self.compiled = Compiled.of(config, weights)
+        self.captured = Captured.of(config, weights)
         self.ropes = {rope: Tables(rope, weights.embed.device) for rope in {layer.rope for layer in config.layers}}
 
     def forward(self, tokens: Tensor, cache: Cache | Batch | None = None, *, last_only: bool = False) -> Tensor:
@@ -61,8 +63,10 @@ class Laguna:
 
         With a cache B is 1 and the tokens follow those that the cache holds. With a batch of N sequences B is 1 as
         well, the tokens of each follow one another and its cache, and `last_only` gives [1, N, V]. On a CPU
-        and without gradients the kernels take what they are faster at (`compiled`).
+        and without gradients the kernels take what they are faster at (`compiled`), on CUDA one token (`captured`).
         """
+        if self.captured and isinstance(cache, KVCache) and self.captured.takes(tokens):
+            return self.captured.forward(tokens, cache)
         if self.compiled and isinstance(cache, KVCache | Batch) and self.compiled.takes(tokens):
             return self.compiled.forward(tokens, cache, self.ropes, last_only)
         if tokens.numel() > 1:

@@ -2,7 +2,7 @@
 
 `mix_plain` is the definition, a loop over experts. `mix` is what runs: one token goes straight through its experts'
 own weights without a copy; more tokens are sorted by expert first, so that each expert works on one block of rows; on
-CUDA all experts are one grouped product.
+CUDA all experts are one grouped product, torch's where it has one and else ours (`kernels.triton.experts`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..kernels import triton
 from .linear import Matrix, linear
 
 GATHERED = 8  # rows up to which gathering weights costs less than waiting
@@ -51,10 +52,20 @@ def mix_plain(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Matrix, down:
 
 def mix(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Matrix, down: Matrix) -> Tensor:
     """The same as `mix_plain`, the way that suits the device and the number of rows."""
-    if isinstance(gate_up, Tensor) and isinstance(down, Tensor) and has_grouped_kernel(gate_up, down):
-        return mix_grouped(x, weights, chosen, gate_up, down)
-    if x.shape[0] <= GATHERED and isinstance(gate_up, Tensor) and isinstance(down, Tensor) and far(x):
-        return mix_gathered(x, weights, chosen, gate_up, down)
+    if isinstance(gate_up, Tensor) and isinstance(down, Tensor):
+        few, learning = x.shape[0] <= GATHERED, torch.is_grad_enabled()
+        if few and not learning and x.is_cuda and triton.available():
+            from ..kernels.triton.experts import mix_few
+
+            return mix_few(x, weights, chosen, gate_up, down)
+        if has_grouped_kernel(gate_up, down):
+            return mix_grouped(x, weights, chosen, gate_up, down)
+        if few and far(x):
+            return mix_gathered(x, weights, chosen, gate_up, down)
+        if not learning and x.is_cuda and triton.available():
+            from ..kernels.triton.experts import mix_many
+
+            return mix_many(x, weights, chosen, gate_up, down)
     if x.shape[0] == 1:
         return mix_one(x, weights, chosen, gate_up, down)
     return mix_sorted(x, weights, chosen, gate_up, down)

@@ -134,9 +134,14 @@ template <int T>
 void sixteen_plain(const Matrix& m, int64_t first, const Input& x, const int32_t* which, float* out) {
     int64_t many = m.rows - first < LANES ? m.rows - first : LANES, columns = m.columns;
     for (int64_t r = 0; r < many; r++) {
-        F even[T], odd[T];
+        // Two sums a row of input hide the wait for one another; from four rows on there are enough of them without.
+        constexpr int SUMS = T < 4 ? 2 : 1;
+        F sums[T][SUMS];
         float tail[T];
-        for (int t = 0; t < T; t++) even[t] = odd[t] = zero(), tail[t] = 0;
+        for (int t = 0; t < T; t++) {
+            for (F& one : sums[t]) one = zero();
+            tail[t] = 0;
+        }
         int64_t k = 0;
         if (m.kind == BFLOAT16) {
             auto w = (const uint16_t*)m.data + (first + r) * columns;
@@ -146,8 +151,8 @@ void sixteen_plain(const Matrix& m, int64_t first, const Input& x, const int32_t
                 load_narrow_pairs(w + k, a, b);
                 for (int t = 0; t < T; t++) {
                     const float* row = x.wide + which[t] * columns + k;
-                    even[t] = fma(a, load(row), even[t]);
-                    odd[t] = fma(b, load(row + LANES), odd[t]);
+                    sums[t][0] = fma(a, load(row), sums[t][0]);
+                    sums[t][SUMS - 1] = fma(b, load(row + LANES), sums[t][SUMS - 1]);
                 }
             }
             for (; k < columns; k++)
@@ -160,14 +165,14 @@ void sixteen_plain(const Matrix& m, int64_t first, const Input& x, const int32_t
                 F a = load(w + k), b = load(w + k + LANES);
                 for (int t = 0; t < T; t++) {
                     const float* row = x.wide + which[t] * columns + k;
-                    even[t] = fma(a, load(row), even[t]);
-                    odd[t] = fma(b, load(row + LANES), odd[t]);
+                    sums[t][0] = fma(a, load(row), sums[t][0]);
+                    sums[t][SUMS - 1] = fma(b, load(row + LANES), sums[t][SUMS - 1]);
                 }
             }
             for (; k < columns; k++)
                 for (int t = 0; t < T; t++) tail[t] += w[k] * x.wide[which[t] * columns + k];
         }
-        for (int t = 0; t < T; t++) out[t * LANES + r] = sum(add(even[t], odd[t])) + tail[t];
+        for (int t = 0; t < T; t++) out[t * LANES + r] = sum(SUMS == 2 ? add(sums[t][0], sums[t][SUMS - 1]) : sums[t][0]) + tail[t];
     }
 }
 
