@@ -28,6 +28,7 @@ FOREIGN = {
     "httpx2": ("acp/transports/http_wire.py", "acp_server/mcp/transports.py", "acp_server/openai/exchange.py"),
     "hypothesis": ("acp/conformance/exploring/strategies.py", "acp/conformance/exploring/explore.py"),
     "torch": ("laguna_backend/",),
+    "triton": ("laguna_backend/kernels/triton/",),
     "safetensors": ("laguna_backend/checkpoint/weights.py",),
     "tokenizers": ("laguna_backend/",),
     "jinja2": ("laguna_backend/",),
