@@ -271,7 +271,7 @@ def test_gradients_and_what_the_kernels_do_not_know_go_by_torch(kernels: Library
     small = Compiled(config, joined(packed(weights, Packer("int8"))), kernels)
     with torch.no_grad():
         assert plain.takes(torch.zeros(1, FEW))
-        assert not plain.takes(torch.zeros(1, FEW + 1))
+        assert plain.takes(torch.zeros(1, FEW + 1)) == kernels.unit.startswith("AVX2")  # where oneDNN is slow
         assert small.takes(torch.zeros(1, FEW + 1))
     assert not small.takes(torch.zeros(1, 1))
     assert Compiled.of(config, pooled_weights(config)) is None  # inputs apart: these are for training
