@@ -16,15 +16,10 @@ from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
-from anyio.abc import ByteStream, SocketAttribute, SocketStream
 
 READ_SIZE = 2**16
 AHEAD = 2
 """Pieces that are read before anybody asks for them."""
-
-
-PLAIN = "asyncio.trsock"
-"""The module of the sockets whose event loop is asyncio's own."""
 
 
 class Source(Protocol):
@@ -47,42 +42,6 @@ def source(fd: int) -> Source:
         return Registered(loop, fd)
     except (NotImplementedError, OSError, ValueError):  # Windows; a file, which no loop watches
         return Waited(fd)
-
-
-class Beside:
-    """Reads a TCP connection of `anyio` beside its stream, which is slow to read on asyncio; or as the stream does.
-
-    The stream reads on until a piece is no full one: then it keeps none, and asyncio reads nothing of a connection for
-    which nobody waits. A descriptor of its own has the reading from there on; it has to be closed for the connection
-    to end.
-    """
-
-    def __init__(self, stream: ByteStream) -> None:
-        self._stream = stream
-        raw = stream.extra(SocketAttribute.raw_socket, None) if isinstance(stream, SocketStream) else None
-        self._raw = raw if type(raw).__module__ == PLAIN and os.name == "posix" else None
-        self._source: Registered | None = None
-        self._fd = -1
-
-    async def read(self) -> bytes:
-        """The next bytes. Raises anyio.EndOfStream and what streams raise, OSError."""
-        if self._source is not None:
-            if data := await self._source.read():
-                return data
-            raise anyio.EndOfStream
-        data = await self._stream.receive(READ_SIZE)
-        if self._raw is not None and len(data) < READ_SIZE and (fd := self._raw.fileno()) >= 0:
-            self._fd = os.dup(fd)
-            self._source = Registered(asyncio.get_running_loop(), self._fd)
-        return data
-
-    def close(self) -> None:
-        """Let go of the connection; whoever reads is woken. Idempotent."""
-        self._raw = None
-        if self._source is not None and self._fd >= 0:
-            self._source.close()
-            os.close(self._fd)
-            self._fd = -1
 
 
 class Waited:

@@ -31,7 +31,6 @@ from websockets.protocol import Event, Protocol, State
 
 from ..tasks import task_group
 from .lines import Oversize
-from .reading import Beside
 from .remote import CONNECTION_ID, CannotConnect, Limits
 
 PIECE = 256 * 2**10
@@ -61,7 +60,6 @@ class WebSocketTransport:
         self.headers = headers
         self.texts = 0
         self._stream, self._protocol, self._limits = stream, protocol, limits
-        self._incoming = Beside(stream)
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._parts: list[bytes] = []
@@ -188,7 +186,7 @@ class WebSocketTransport:
         self._in_network, began = True, anyio.current_time()
         self._heard = max(self._heard, began)
         try:
-            data = await self._incoming.read()
+            data = await self._stream.receive()
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
             self._ended = self._gone = True
             if self._protocol.close_rcvd is None and self._protocol.close_sent is None:
@@ -261,7 +259,6 @@ class WebSocketTransport:
     async def abort(self, why: str) -> None:
         """Cut the connection, without a farewell."""
         self._why, self._torn = self._why or why, True
-        self._incoming.close()
         with anyio.CancelScope(shield=True), suppress(OSError, anyio.BrokenResourceError):
             await anyio.aclose_forcefully(self._stream)
 
@@ -322,7 +319,6 @@ class WebSocketTransport:
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(CLOSING), suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
                 await self._say_farewell()
-            self._incoming.close()
             with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
                 await anyio.aclose_forcefully(self._stream)
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import cast
 
 import anyio
 import anyio.lowlevel
 import pytest
-from anyio.abc import SocketAttribute, SocketListener, SocketStream
 
-from acp.transports.reading import AHEAD, READ_SIZE, Beside, Registered, Source, Waited, source
+from acp.transports.reading import AHEAD, READ_SIZE, Registered, Source, Waited, source
 
 pytestmark = pytest.mark.anyio
 
@@ -147,60 +144,3 @@ async def test_a_reader_goes_on_in_the_round_in_which_its_bytes_came(pipe: tuple
         await anyio.wait_all_tasks_blocked()
     assert order == ["heard", "next round"]
     found.close()
-
-
-# Beside a stream ---------------------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def connected() -> AsyncGenerator[tuple[SocketStream, SocketStream]]:
-    """Both ends of a TCP connection."""
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as multi:
-        port = multi.extra(SocketAttribute.local_port)
-        listener = cast("SocketListener", multi.listeners[0])
-        async with await anyio.connect_tcp("127.0.0.1", port) as one:
-            async with await listener.accept() as other:
-                yield one, other
-
-
-async def test_a_connection_is_read_beside_its_stream_from_the_first_byte_to_the_end() -> None:
-    expected = os.urandom(40 * READ_SIZE)
-    async with connected() as (one, other), anyio.create_task_group() as group:
-        reader, data = Beside(other), b""
-        await one.send(expected[:10])  # the stream's
-        while len(data) < 10:
-            data += await reader.read()
-
-        async def rest() -> None:
-            await one.send(expected[10:])
-            await one.send_eof()
-
-        group.start_soon(rest)
-        with pytest.raises(anyio.EndOfStream):  # noqa: PT012
-            while True:
-                with anyio.move_on_after(0):  # whoever leaves loses nothing
-                    data += await reader.read()
-                data += await reader.read()
-        assert data == expected
-        reader.close()
-
-
-async def test_a_connection_ends_with_its_reader_and_its_stream_and_whoever_reads_is_woken() -> None:
-    async with connected() as (one, other), anyio.create_task_group() as group:
-        reader, reading = Beside(other), anyio.Event()
-        await one.send(b"x")
-        assert await reader.read() == b"x"
-
-        async def read() -> None:
-            reading.set()
-            with pytest.raises((anyio.ClosedResourceError, anyio.BrokenResourceError)):
-                await reader.read()
-
-        group.start_soon(read)
-        await reading.wait()
-        await anyio.wait_all_tasks_blocked()
-        reader.close()
-        reader.close()
-        await other.aclose()
-        with pytest.raises(anyio.EndOfStream):
-            await one.receive()
