@@ -110,9 +110,19 @@ async def cancels_call(talk: Conversation) -> None:
         over = "error" in message and message.get("id") == id and "method" not in message
         return there(update, "capabilities.cancel") or update.get("state") == "idle" or over
 
-    found = obj(obj((await talk.until(able, "call that can be cancelled")).get("params")).get("update"))
-    if not there(found, "capabilities.cancel"):
-        raise Skipped("nothing to judge: the background prompt brought no call that can be cancelled")
+    heard = len(talk.heard)
+    while True:
+        message = next(filter(able, talk.heard[heard:]), None) or await talk.until(able, "call that can be cancelled")
+        heard = talk.heard.index(message, heard) + 1
+        found = obj(obj(message.get("params")).get("update"))
+        if not there(found, "capabilities.cancel"):
+            raise Skipped("nothing to judge: the background prompt brought no call that can be cancelled")
+        if await _cancelled(talk, found):
+            return
+
+
+async def _cancelled(talk: Conversation, found: Object) -> bool:
+    """Cancel a call or terminal; False if it ended by itself while we asked, which tells nothing."""
     name = "terminalId" if "terminalId" in found else "toolCallId"
     method = "terminal/cancel" if name == "terminalId" else "tool_call/cancel"
     params = {"sessionId": talk.variables["session"], name: found[name]}
@@ -122,10 +132,16 @@ async def cancels_call(talk: Conversation) -> None:
         return update.get(name) == found[name] and bool(update.get("exitStatus") or update.get("status") in OVER)
 
     seen = len(talk.heard)
-    await talk.call(method, params)
-    if not any(ended(message) for message in talk.heard[seen:]):
+    answer = await talk.answer(await talk.ask(method, params))
+    over = any(ended(message) for message in talk.heard[seen:])
+    if "error" in answer:
+        if over and obj(answer["error"]).get("code") == -32602:
+            return False
+        talk.fail(f"{method} was answered with {answer['error']}")
+    if not over:
         await talk.until(ended, f"end of {found[name]!r}")
     await talk.refused(method, params, -32602)
+    return True
 
 
 def _permission(id: str, title: str, outcome: Callable[[Object], Object], duties: str, **more: bool) -> AgentCheck:
