@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..kernels import triton
-from .linear import Matrix, linear
+from .linear import Matrix, each, linear
 
 GATHERED = 8  # rows up to which gathering weights costs less than waiting
 
@@ -102,8 +102,8 @@ def mix_sorted(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Matrix, down
     order = experts.argsort()
     rows = order // chosen.shape[1]
     counts = torch.bincount(experts, minlength=gate_up.shape[0])
-    blocks = x[rows].split(counts.tolist())
-    mixed = torch.cat([swiglu(block, gate_up[e], down[e]) for e, block in enumerate(blocks) if block.shape[0]])
+    blocks = zip(x[rows].split(counts.tolist()), each(gate_up), each(down), strict=True)
+    mixed = torch.cat([swiglu(block, into, out) for block, into, out in blocks if block.shape[0]])
     mixed = mixed * weights.reshape(-1)[order, None]
     return torch.zeros_like(x).index_add(0, rows, mixed)
 
