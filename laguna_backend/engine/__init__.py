@@ -10,7 +10,8 @@ What it promises. A request gets the tokens that it would get alone: with float3
 draw depends on seed and n alone. A prompt is cut at multiples of the chunk, at its marks and at its end, whatever else
 runs, so reading it again, from a snapshot or from nothing, gives the same bits; of tokens that were generated the bits
 are those of the passes that they came in, alone, beside others' or several at a time. Guesses are run for who has the
-model to himself; they change when tokens come and never which, and cost 2 % of the time and one pass at most. A request
-that is cancelled ends within a layer of a chunk or a token; one that fails, or finds no memory, harms no other, and
-what it computed can still be gone on with. All that queues is bounded, and says so (`Limits`, `Busy`, `CacheFull`).
+model to himself; they change when tokens come and never which. By the usual cost of a pass they may lose one pass and
+2 % of the time after it, which the clock of a real model has not confirmed yet. A request that is cancelled ends within
+a layer of a chunk or a token; one that fails, or finds no memory, harms no other, and what it computed can still be
+gone on with. All that queues is bounded, and says so (`Limits`, `Busy`, `CacheFull`).
 """
