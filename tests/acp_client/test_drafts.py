@@ -115,7 +115,7 @@ async def test_the_status_tells_what_a_session_does_and_changes_nothing(tmp_path
                 await turn.cancel()
         if version == 2:
             assert isinstance(running[0].state, TurnStarted)
-            assert idle.state == TurnEnded(None)
+            assert idle.state == TurnEnded(None, background=())
         assert (idle.status, running[0].status) == ("open", "open")
         await session.close()
         assert await client.drafts.status(session.id) == SessionStatus("saved")
