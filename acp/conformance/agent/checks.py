@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from ..cases import Case, cases
-from . import drafts, openings, services, sessions, turns
+from . import drafts, openings, options, servers, services, sessions, turns
 from .check import AgentCheck
 from .watch import WATCHED
 
-ACTIVE = (*openings.CHECKS, *turns.CHECKS, *sessions.CHECKS, *services.CHECKS, *drafts.CHECKS)
+ACTIVE = tuple(
+    check for part in (openings, turns, sessions, servers, options, services, drafts) for check in part.CHECKS
+)
 
 
 def checks(version: int) -> list[AgentCheck]:

@@ -1,24 +1,17 @@
-"""Checks of sessions: their ids, lists, replays, ends, servers and options."""
+"""Checks of sessions: their ids, lists, replays and ends."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-
-import anyio
 
 from ..side import Message, Skipped
 from ..walking import Json, Object, obj, objects
 from .check import check, session_needs
 from .conversation import Conversation, update_of, updates
 from .turns import HOLD, V1, V2
-from .values import choices
 
-PROBE = Path(__file__).with_name("mcp_probe.py")
 NONE = "acp-check-no-such-session"
 MESSAGES = ("user_message", "user_message_chunk", "agent_message", "agent_message_chunk")
-CONNECTS_WITHIN = 5.0
-"""Seconds that an agent gets to connect to an MCP server, at most."""
 HOLOGRAM: Object = {"type": "_check_hologram", "projector": {"beam": [1, 2]}}
 
 
@@ -35,7 +28,7 @@ async def takes_directories(talk: Conversation) -> None:
 # Replays -------------------------------------------------------------------------------------------------------
 
 
-async def _resume(talk: Conversation, session: str, **more: Json) -> list[Message]:
+async def resume(talk: Conversation, session: str, **more: Json) -> list[Message]:
     """What is said while a session is resumed, before the answer."""
     before = len(talk.heard)
     method = "session/load" if more.pop("load", False) else "session/resume"
@@ -58,7 +51,7 @@ async def _replayed(talk: Conversation, **how: Json) -> None:
     for word in ("first", "second"):
         text = f"{talk.settings.prompt('say')} (acp-check, {word})"
         await talk.end_of_turn(await talk.prompt_with([{"type": "text", "text": text}]))
-    messages = await _resume(talk, session, **how)
+    messages = await resume(talk, session, **how)
     if missing := [word for word in ("first", "second") if f"(acp-check, {word})" not in _told(messages)]:
         talk.fail(f"the {' and the '.join(missing)} prompt was not told again before the answer")
     if not updates(messages, "agent_message", "agent_message_chunk"):
@@ -78,7 +71,7 @@ async def resumes_silently(talk: Conversation) -> None:
     session = talk.variables["session"]
     await talk.turn()
     for more in ({}, {"replayFrom": None}) if talk.version == 2 else ({},):
-        if said := updates(await _resume(talk, session, **more), *MESSAGES):
+        if said := updates(await resume(talk, session, **more), *MESSAGES):
             talk.fail(f"session/resume replayed the conversation: {said[0]}")
 
 
@@ -89,7 +82,7 @@ async def keeps_ids(talk: Conversation) -> None:
     prompted: Json = obj((await talk.answer(id)).get("result")).get("messageId")
     await talk.idle()
     first = [update.get("messageId") for update in updates(talk.heard[before:], *MESSAGES)]
-    again = updates(await _resume(talk, session, replayFrom={"type": "start"}), *MESSAGES)
+    again = updates(await resume(talk, session, replayFrom={"type": "start"}), *MESSAGES)
     ids = [update.get("messageId") for update in again]
     if prompted not in ids:
         talk.fail(f"the prompt had the id {prompted!r}, and the replay has {ids}")
@@ -101,7 +94,7 @@ async def tells_state(talk: Conversation) -> None:
     session = talk.variables["session"]
     await talk.turn()
     for more in ({}, {"replayFrom": {"type": "start"}}):
-        messages = await _resume(talk, session, **more)
+        messages = await resume(talk, session, **more)
         if not updates(messages, "state_update"):
             talk.fail(f"session/resume with {more} was answered without a state update before")
         kinds = [str(update_of(message).get("sessionUpdate")) for message in messages]
@@ -119,7 +112,7 @@ async def refuses_replay(talk: Conversation) -> None:
 async def forgets_notices(talk: Conversation) -> None:
     if not updates(await talk.turn("notify"), "notice"):
         raise Skipped("nothing to judge: the notify prompt brought no notice")
-    if updates(await _resume(talk, talk.variables["session"], replayFrom={"type": "start"}), "notice"):
+    if updates(await resume(talk, talk.variables["session"], replayFrom={"type": "start"}), "notice"):
         talk.fail("a notice was told again")
 
 
@@ -129,7 +122,7 @@ async def keeps_unknown(talk: Conversation) -> None:
     if "error" in await talk.answer(await talk.prompt_with([text, HOLOGRAM])):
         raise Skipped("nothing to judge: the agent refuses content that it does not know")
     await talk.idle()
-    again = updates(await _resume(talk, talk.variables["session"], replayFrom={"type": "start"}), *MESSAGES[:2])
+    again = updates(await resume(talk, talk.variables["session"], replayFrom={"type": "start"}), *MESSAGES[:2])
     blocks = [block for update in again for block in (objects(update.get("content")) or [obj(update.get("content"))])]
     if HOLOGRAM not in blocks:
         talk.fail(f"content that the agent does not know was taken, and told again as {blocks}")
@@ -226,148 +219,6 @@ async def lists(talk: Conversation) -> None:
         talk.fail(f"in a directory without sessions these are listed: {sorted(rows)}")
 
 
-# Servers -------------------------------------------------------------------------------------------------------
-
-
-class Probe:
-    """An MCP server that leaves a mark once it is spoken to."""
-
-    def __init__(self, talk: Conversation) -> None:
-        self._mark = Path(talk.cwd) / "acp-check-mark"
-        arguments = ["-I", "-S", str(PROBE), str(self._mark)]
-        self.server: Object = {"name": "check", "command": sys.executable, "args": arguments, "env": []}
-        if talk.version == 2:
-            self.server["type"] = "stdio"
-
-    def marked(self) -> bool:
-        return self._mark.exists()
-
-    def wipe(self) -> None:
-        self._mark.unlink()
-
-    async def reached(self, talk: Conversation) -> bool:
-        """Is it spoken to, soon?"""
-        with anyio.move_on_after(min(talk.patience, CONNECTS_WITHIN)):
-            while not self.marked():
-                await talk.listen(0.05)
-        return self.marked()
-
-
-async def connects(talk: Conversation) -> None:
-    """An MCP server is started and spoken to, at the latest in the first turn."""
-    probe = Probe(talk)
-    await talk.session(mcpServers=[probe.server])
-    if not await probe.reached(talk):
-        await talk.turn()
-        if not await probe.reached(talk):
-            talk.fail("no word was said to an MCP server over stdio")
-
-
-async def connects_anew(talk: Conversation) -> None:
-    """Servers of an earlier request do not come back when the session is resumed without them."""
-    probe = Probe(talk)
-    session = await talk.session(mcpServers=[probe.server])
-    await talk.turn()
-    if not await probe.reached(talk):
-        raise Skipped("nothing to judge: no word was said to an MCP server over stdio")
-    await talk.call("session/close", {"sessionId": session})
-    probe.wipe()
-    await _resume(talk, session)
-    await talk.turn()
-    if probe.marked():
-        talk.fail("the session was resumed without servers, and the earlier one was spoken to again")
-
-
-async def refuses_carrier(talk: Conversation) -> None:
-    server = {"type": "_check_pigeon", "name": "one"}
-    await talk.refused("session/new", {"cwd": talk.cwd, "mcpServers": [server]}, -32602)
-
-
-# Options -------------------------------------------------------------------------------------------------------
-
-
-def _options(talk: Conversation) -> list[Object]:
-    rows = objects(talk.variables["opened"].get("configOptions"))
-    if not rows:
-        raise Skipped("nothing to judge: the session has no options")
-    return rows
-
-
-def _id(talk: Conversation, option: Object) -> str:
-    return str(option.get("id" if talk.version == 1 else "configId"))
-
-
-async def _set(talk: Conversation, option: Object, value: Json) -> Message:
-    tag = {"type": "boolean"} if isinstance(value, bool) else {"type": "id"} if talk.version == 2 else {}
-    params = {"sessionId": talk.variables["session"], "configId": _id(talk, option), "value": value, **tag}
-    return await talk.answer(await talk.ask("session/set_config_option", params))
-
-
-async def sets_options(talk: Conversation) -> None:
-    """Setting an option to what it is answers with all options; setting it to another choice shows that."""
-    rows = _options(talk)
-    for option in rows:
-        answer = await _set(talk, option, option["currentValue"])
-        if "error" in answer:
-            talk.fail(f"setting {_id(talk, option)} to what it is was answered with {answer['error']}")
-        told = {_id(talk, row) for row in objects(answer["result"].get("configOptions"))}
-        if missing := {_id(talk, row) for row in rows} - told:
-            talk.fail(f"setting {_id(talk, option)} was answered without {sorted(missing)}")
-    for option in rows:
-        others = [row["value"] for row in choices(option) if row["value"] != option["currentValue"]]
-        if option.get("type") == "select" and others:
-            answer = await _set(talk, option, others[0])
-            told = {
-                _id(talk, row): row.get("currentValue")
-                for row in objects(obj(answer.get("result")).get("configOptions"))
-            }
-            if told.get(_id(talk, option)) != others[0]:
-                talk.fail(f"setting {_id(talk, option)} to {others[0]!r} was answered with {answer}")
-            return
-
-
-async def refuses_values(talk: Conversation) -> None:
-    """A value that is none of the choices is refused, and nothing has changed."""
-    rows = [row for row in _options(talk) if row.get("type") == "select"]
-    if not rows:
-        raise Skipped("nothing to judge: the session has no select")
-    option = rows[0]
-    answer = await _set(talk, option, "acp-check-no-such-value")
-    if obj(answer.get("error")).get("code") != -32602:
-        talk.fail(f"a value that is no choice was answered with {answer}, not with -32602")
-    told = objects(obj((await _set(talk, option, option["currentValue"]))["result"]).get("configOptions"))
-    if [row.get("currentValue") for row in told if _id(talk, row) == _id(talk, option)] != [option["currentValue"]]:
-        talk.fail("a value that was refused was set all the same")
-
-
-async def keeps_modes_in_step(talk: Conversation) -> None:
-    """Who has modes and an option of that category shows each change in both."""
-    opened: Object = talk.variables["opened"]
-    modes = [str(row["id"]) for row in objects(obj(opened.get("modes")).get("availableModes"))]
-    rows = [row for row in objects(opened.get("configOptions")) if row.get("category") == "mode"]
-    if len(modes) < 2 or not rows:
-        raise Skipped("nothing to judge: the session has no two modes, or no option for them")
-    option, now = rows[0], str(obj(opened["modes"])["currentModeId"])
-    if option.get("currentValue") != now:
-        talk.fail(f"the mode is {now!r} and the option {option.get('currentValue')!r}")
-    other = next(mode for mode in modes if mode != now)
-    before = len(talk.heard)
-    await talk.call("session/set_mode", {"sessionId": talk.variables["session"], "modeId": other})
-    await talk.listen(HOLD)
-    told = [
-        row
-        for update in updates(talk.heard[before:], "config_option_update")
-        for row in objects(update["configOptions"])
-    ]
-    if [row.get("currentValue") for row in told if _id(talk, row) == _id(talk, option)][-1:] != [other]:
-        talk.fail(f"the mode was set to {other!r}, and no update of the options said so")
-    before = len(talk.heard)
-    await _set(talk, option, now)
-    await talk.listen(HOLD)
-    if [update.get("currentModeId") for update in updates(talk.heard[before:], "current_mode_update")][-1:] != [now]:
-        talk.fail(f"the option was set to {now!r}, and no update of the mode said so")
-
-
 CAN_CLOSE, CAN_DELETE = {"1": "sessionCapabilities.close"}, session_needs("delete")
 CAPABILITY, ADVISORY = "capability", "advisory"
 CHECKS = (
@@ -401,14 +252,4 @@ CHECKS = (
         *("list.shape", "Sessions are listed, by directory", "081 084", lists, CAPABILITY),
         needs={"1": "sessionCapabilities.list"},
     ),
-    check("mcp.stdio", "An MCP server is started and spoken to", "088", connects, versions=V1),
-    check(
-        *("mcp.anew", "MCP servers do not come back by themselves", "071", connects_anew, ADVISORY),
-        versions=V2,
-        needs={"2": "session.mcp.stdio"},
-    ),
-    check("mcp.kind", "An MCP server of an unknown kind is refused", "090", refuses_carrier, versions=V2),
-    check("config.set", "Setting an option answers with all", "152", sets_options),
-    check("config.value", "A value that is no choice is refused", "153", refuses_values),
-    check("modes.step", "Modes and their option keep in step", "155", keeps_modes_in_step, versions=V1),
 )
