@@ -13,7 +13,8 @@ Promises. A session's updates come in the order they were sent, and a turn ends 
 outside of turns is kept in `Session.updates`. Leaving a turn's block cancels the turn and waits for its end, a bounded
 time. Permission requests that are open then are answered `cancelled`, as are those that the agent withdraws. When the
 agent dies, whoever waits gets ConnectionClosed with the agent's last words. A turn that nobody reads makes the agent
-wait. What this library does not know comes through as it is.
+wait. What this library does not know comes through as it is. What agents were seen to do beside the protocol is borne;
+`tests/acp_client/test_tolerance.py` has the list.
 
 Over a network (`connect("ws://…")`). When the connection is lost it is made again, for a time (`Reconnect`), and the
 application hears of it (`on_state`). A prompt is never sent twice: of one that the agent did not get the turn ends with

@@ -1,10 +1,14 @@
 """How a conversation begins: what the client offers, and which version's surface takes over.
 
 Version 1 is offered unless the application asks for 2, which is still a draft. An offer of version 2 holds version 1's
-words as well, so that an agent which only speaks version 1 learns what the client can do.
+words as well, so that an agent which only speaks version 1 learns what the client can do. Some such agents say back
+whatever version they are asked for; one that describes itself in version 1's words is spoken to in version 1.
 """
 
 from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
 
 from pydantic import ValidationError
 
@@ -18,6 +22,8 @@ from acp.wire import pointers
 
 from .host.host import Host
 from .surface import Owner, Surface
+
+log = logging.getLogger("acp")
 
 NAME = "acp-laguna-client"
 INITIALIZE: Method[Free, Free] = Method("initialize", "agent", Free, Free)
@@ -56,12 +62,22 @@ async def open_surface(connection: Connection, host: Host, owner: Owner, version
         raise NegotiationError("the agent's answer to initialize has no protocol version")
     if answered > version:
         raise NegotiationError(f"the agent chose protocol version {answered}; this client speaks up to {version}")
+    if answered > 1 and _is_an_echo(answer):
+        log.info(
+            "the agent says that it speaks version %d, in the words of version 1, which it is spoken to in", answered
+        )
+        answered, answer = 1, {**answer, "protocolVersion": 1}
     surface = _surface(agreed(answered).version)(host, owner, connection)
     try:
         surface.accept(answer)
     except ValidationError as error:
         raise RequestError(ErrorCode.INTERNAL_ERROR, "Invalid result of initialize", pointers(error)) from error
     return surface
+
+
+def _is_an_echo(answer: Mapping[str, Json]) -> bool:
+    """Whether an agent of version 1 said back the version it was asked for: both parts that version 2 demands lack."""
+    return "agentCapabilities" in answer and not {"capabilities", "info"} & answer.keys()
 
 
 def _is_object(value: Json) -> bool:

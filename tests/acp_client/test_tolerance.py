@@ -1,16 +1,122 @@
-"""What real agents do that no specification asks for, and that a client has to bear."""
+"""What real agents do that no specification asks for, and that a client has to bear.
+
+The whole list of what peers were seen to do, whose it is to bear, and the test that shows it; a test below sees to it
+that each of those exists. Of several versions or codes it is in the parameters.
+
+Sessions and updates
+- an update before session/new is answered: test_session::updates_before_the_session_is_known_are_kept_for_it
+- the same in version 2: test_tolerance::version_2_may_speak_of_a_session_before_it_is_answered_too
+- an extension's notification before it:
+  test_tolerance::notifications_of_an_extension_before_the_session_is_there_are_passed_over
+- updates after the turn's answer: test_session::updates_after_the_turn_are_kept_for_the_session_and_never_block
+- commands and usage after it: test_tolerance::what_is_told_after_the_turn_still_counts
+- a replay after the answer of session/load: test_tolerance::a_replay_that_comes_after_its_answer_is_kept
+- a session that the agent lost, as an error:
+  test_tolerance::a_session_that_the_agent_lost_is_an_error_whatever_its_code
+- the same, as the end of a turn: test_tolerance::a_session_that_the_agent_lost_may_end_its_turn_without_an_error
+- a change of a call never announced: test_tolerance::a_change_of_a_call_that_was_never_announced_announces_it
+- close announced and not there: test_tolerance::a_close_that_was_advertised_and_is_not_there_closes_all_the_same
+- resume announced and not there:
+  test_tolerance::a_resume_that_was_advertised_and_is_not_there_is_an_error_and_no_more
+- options and commands at fault:
+  test_tolerance::options_and_commands_that_do_not_fit_are_left_out_and_the_rest_is_taken
+- the same in version 2: test_tolerance::version_2_leaves_out_options_and_commands_that_do_not_fit_too
+
+Initialization
+- a version that was not asked for (99): test_launch::an_agent_of_another_version_is_refused
+- the version said back that was asked for:
+  test_tolerance::an_agent_that_says_any_version_back_is_spoken_to_in_its_own_words
+- -32022 with what is supported: test_tolerance::an_agent_of_version_2_alone_says_so_with_an_error
+- -32602 where `info` is missing: test_tolerance::an_agent_of_version_2_alone_says_so_with_an_error
+- no agentInfo: test_session::an_agent_without_a_name_is_welcome
+
+Messages
+- a request without `_` that nobody knows:
+  test_tolerance::a_request_that_we_do_not_know_is_refused_and_the_turn_goes_on
+- ids that are 0, strings, and both at once: test_tolerance::a_question_may_have_any_id
+- ids of a client that are: test_client_habits::ids_may_be_strings_and_begin_at_0
+- answers to a `_` method of ours: test_tolerance::a_method_of_ours_may_be_answered_in_any_way
+- a `_` method and notification of theirs: test_client_habits::extensions_of_the_client_disturb_nothing
+- two options of one kind: test_tolerance::of_two_options_of_one_kind_the_first_is_taken
+- null for an answer without content: test_client_habits::a_file_is_written_though_the_answer_is_null
+- resume, load, new in turn: test_client_habits::a_client_that_tries_to_resume_falls_back_to_a_new_session
+- terminals waited for in order: test_terminals_v1::a_terminal_is_created_waited_for_read_killed_and_released
+- neither files nor terminals: test_surface_v1::a_client_without_files_is_never_asked_for_them
+
+Processes
+- an agent that outlives its stdin: test_tolerance::an_agent_that_outlives_its_stdin_is_ended
+- and its children: test_child::a_child_that_ignores_the_end_and_sigterm_is_killed_with_its_children
+
+HTTP
+- an answer without a session header: test_http_server::a_turn_runs_over_it_and_an_answer_needs_no_session_header
+- a server that wants one: test_http_client::an_answer_names_the_session_of_its_question
+- load without it: test_http_server::a_session_that_is_loaded_can_be_used_whether_or_not_its_header_came
+- delete without it: test_http_server::a_session_is_deleted_though_its_header_did_not_come
+- 404 for a session:
+  test_http_client::a_server_that_does_not_know_a_session_before_it_is_loaded_is_asked_without_its_name
+- a client for which 404 ends all: test_http_server::a_session_that_is_unknown_is_the_agents_to_refuse
+"""
 
 from __future__ import annotations
 
+import re
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
 import anyio
 import pytest
-from wire_agent import connected, in_session
+from wire_agent import WireAgent, connected, in_session
 
-from acp.errors import RequestError
-from acp.updates import MessageChunk, TextBlock, ToolCall, ToolCallUpdate
-from acp_client import Host, PermissionRequest, allow_all
+from acp.connection import Handlers
+from acp.errors import LocalProtocolError, NegotiationError, RequestError
+from acp.methods import Method
+from acp.tasks import task_group
+from acp.transports.child import spawn_agent
+from acp.transports.memory import memory_pair
+from acp.unions import Free
+from acp.updates import Commands, ContextUsage, MessageChunk, TextBlock, ToolCall, ToolCallUpdate
+from acp_client import Client, Host, PermissionRequest, allow_all, connect
 
 pytestmark = pytest.mark.anyio
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+@asynccontextmanager
+async def offered_version_2(**initialized: Any) -> AsyncGenerator[tuple[Client, WireAgent, anyio.abc.TaskGroup]]:
+    """A client that offers version 2, and its agent, whose answer to that is given."""
+    ours, theirs = memory_pair()
+    agent = WireAgent(theirs)
+
+    async def initialize() -> None:
+        message = await agent.hear_call("initialize")
+        await agent.say(id=message["id"], **initialized)
+
+    with anyio.fail_after(10):
+        async with task_group(cancel_at_end=True) as group:
+            group.start_soon(initialize)
+            try:
+                async with connect(ours, version=2) as client:
+                    yield client, agent, group
+            finally:
+                await agent.close()
+
+
+V2 = {"protocolVersion": 2, "capabilities": {"session": {}}, "info": {"name": "crow", "version": "2"}}
+
+
+async def test_every_test_of_the_list_exists() -> None:
+    listed = re.findall(r"^- [^:]*:\s+(\w+)::(\w+)$", __doc__ or "", re.MULTILINE)
+    assert len(listed) == (__doc__ or "").count("\n- ")
+    for module, name in listed:
+        [file] = TESTS.rglob(f"{module}.py")
+        assert f"def test_{name}(" in file.read_text(encoding="utf-8"), f"{module} has no such test: {name}"
+
+
+# Sessions and updates ------------------------------------------------------------------------------------
 
 
 async def test_notifications_of_an_extension_before_the_session_is_there_are_passed_over() -> None:
@@ -154,3 +260,204 @@ async def test_options_and_commands_that_do_not_fit_are_left_out_and_the_rest_is
         session = await client.new_session("/w")
         assert len(session.options) == 2
         assert session.mode is None
+
+
+async def test_version_2_leaves_out_options_and_commands_that_do_not_fit_too() -> None:
+    async with offered_version_2(result=V2) as (client, agent, group):
+
+        async def play() -> None:
+            message = await agent.hear_call("session/new")
+            good = {"name": "go", "description": "Go", "type": "command"}
+            option = {"configId": "m", "name": "M", "type": "boolean", "currentValue": True}
+            await agent.say(
+                id=message["id"],
+                result={
+                    "sessionId": "s1",
+                    "configOptions": [option, "no option", {"name": "neither"}],
+                    "availableCommands": [{"description": "nameless"}, good],
+                },
+            )
+
+        group.start_soon(play)
+        session = await client.new_session("/w")
+        assert [option.id for option in session.options] == ["m"]  # type: ignore[union-attr]
+        assert [command.name for command in session.commands] == ["go"]
+
+
+async def test_version_2_may_speak_of_a_session_before_it_is_answered_too() -> None:
+    async with offered_version_2(result=V2) as (client, agent, group):
+
+        async def play() -> None:
+            message = await agent.hear_call("session/new")
+            await agent.update({"sessionUpdate": "state_update", "state": "idle"})
+            commands = [{"type": "command", "name": "go", "description": "Go"}]
+            await agent.update({"sessionUpdate": "available_commands_update", "availableCommands": commands})
+            await agent.say(id=message["id"], result={"sessionId": "s1"})
+
+        group.start_soon(play)
+        session = await client.new_session("/w")
+        assert [command.name for command in session.commands] == ["go"]
+        assert session.snapshot.state == "idle"
+
+
+async def test_what_is_told_after_the_turn_still_counts() -> None:
+    async with in_session() as (session, agent, group):
+        late = anyio.Event()
+
+        async def play() -> None:
+            await agent.end_turn(await agent.hear_call("session/prompt"))
+            await agent.words("after all")
+            await agent.update({"sessionUpdate": "usage_update", "used": 5, "size": 100})
+            commands = [{"name": "go", "description": "Go"}]
+            await agent.update({"sessionUpdate": "available_commands_update", "availableCommands": commands})
+            await agent.say(id=7, method="_sync")
+            await agent.hear_answer(7)
+            late.set()
+
+        group.start_soon(play)
+        async with session.prompt("hi") as turn:
+            during = [update async for update in turn]
+        await late.wait()
+        assert turn.stop_reason == "end_turn"
+        said = [*during, *session.updates]
+        assert [type(update) for update in said] == [MessageChunk, ContextUsage, Commands]
+        assert [command.name for command in session.commands] == ["go"]
+        assert session.snapshot.usage == ContextUsage(5, 100)
+
+
+@pytest.mark.parametrize("reason", ["refusal", "end_turn"])
+async def test_a_session_that_the_agent_lost_may_end_its_turn_without_an_error(reason: str) -> None:
+    async with in_session() as (session, agent, group):
+
+        async def play() -> None:
+            await agent.end_turn(await agent.hear_call("session/prompt"), reason)
+
+        group.start_soon(play)
+        async with session.prompt("hi") as turn:
+            assert await turn.text() == ""
+        assert turn.stop_reason == reason
+
+
+async def test_a_resume_that_was_advertised_and_is_not_there_is_an_error_and_no_more() -> None:
+    able = {"sessionCapabilities": {"resume": {}}}
+    async with connected(agentCapabilities=able) as (client, agent, group):
+
+        async def play() -> None:
+            message = await agent.hear_call("session/resume")
+            await agent.say(id=message["id"], error={"code": -32601, "message": "Method not found"})
+            await agent.open_session("s2")
+
+        group.start_soon(play)
+        with pytest.raises(RequestError, match="Method not found"):
+            await client.load_session("old", "/w", replay=False)
+        assert client.sessions == {}
+        assert (await client.new_session("/w")).id == "s2"
+
+
+# Initialization ------------------------------------------------------------------------------------------
+
+
+async def test_an_agent_that_says_any_version_back_is_spoken_to_in_its_own_words() -> None:
+    """Offered version 2, goose and kimi answer 2, and speak version 1."""
+    answer = {"protocolVersion": 2, "agentCapabilities": {"loadSession": True}, "authMethods": []}
+    async with offered_version_2(result=answer) as (client, agent, group):
+        assert client.info.version == 1
+
+        async def play() -> None:
+            await agent.open_session()
+            await agent.end_turn(await agent.hear_call("session/prompt"))
+
+        group.start_soon(play)
+        session = await client.new_session("/w")
+        async with session.prompt("hi") as turn:
+            await turn.text()
+        assert turn.stop_reason == "end_turn"  # version 2 would still wait for the state idle
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (
+            {"code": -32022, "message": "Unsupported", "data": {"requested": 1, "supported": [2]}},
+            pytest.raises(NegotiationError, match="refuses our protocol version"),
+        ),
+        ({"code": -32602, "message": "info is missing"}, pytest.raises(RequestError, match="info is missing")),
+    ],
+    ids=["typescript", "crow"],
+)
+async def test_an_agent_of_version_2_alone_says_so_with_an_error(error: dict[str, Any], raised: Any) -> None:
+    ours, theirs = memory_pair()
+    agent = WireAgent(theirs)
+    async with task_group(cancel_at_end=True) as group:
+
+        async def refuse() -> None:
+            message = await agent.hear_call("initialize")
+            await agent.say(id=message["id"], error=error)
+
+        group.start_soon(refuse)
+        with raised:
+            async with connect(ours):
+                raise AssertionError("it connected")
+        await agent.close()
+
+
+# Messages ------------------------------------------------------------------------------------------------
+
+
+async def test_a_question_may_have_any_id() -> None:
+    """Ours begin at what we like; one and the same id may wait on either side, and "0" is not 0."""
+    ids = [0, "0", "5bb9b3a6-66f5-4f8f-9b0c-0a7b5a5f5a3e", 1, 2**53]
+    async with in_session(Host(ask=allow_all)) as (session, agent, group):
+
+        async def play() -> None:
+            prompt = await agent.hear_call("session/prompt")
+            for id in [*ids, prompt["id"]]:
+                await agent.ask(id)
+                answer = await agent.hear_answer(id)
+                assert (answer["id"], type(answer["id"])) == (id, type(id))
+                assert answer["result"]["outcome"]["optionId"] == "yes"
+            await agent.end_turn(prompt)
+
+        group.start_soon(play)
+        async with session.prompt("hi") as turn:
+            await turn.text()
+        assert turn.stop_reason == "end_turn"
+
+
+PING: Method[Free, Free] = Method("_example/ping", "agent", Free, Free)
+
+
+@pytest.mark.parametrize("answer", [None, {}, {"error": "unknown method"}, -32601, -32603])
+async def test_a_method_of_ours_may_be_answered_in_any_way(answer: Any) -> None:
+    async with connected() as (client, agent, group):
+
+        async def play() -> None:
+            message = await agent.hear_call("_example/ping")
+            if isinstance(answer, int):
+                await agent.say(id=message["id"], error={"code": answer, "message": "no such method"})
+            else:
+                await agent.say(id=message["id"], result=answer)
+            await agent.open_session()
+
+        group.start_soon(play)
+        with pytest.raises(LocalProtocolError):
+            await client.connection.call(PING, Free({}))
+        client.connection.open(Handlers(), [PING])
+        try:
+            heard: Any = (await client.connection.call(PING, Free({}))).root
+        except RequestError as error:
+            heard = error.code
+        assert heard == (answer or {})
+        assert (await client.new_session("/w")).id == "s1"
+
+
+# Processes -----------------------------------------------------------------------------------------------
+
+
+async def test_an_agent_that_outlives_its_stdin_is_ended() -> None:
+    stays = "import sys, time\nfor line in sys.stdin: print(line, flush=True)\nprint('bye', flush=True)\ntime.sleep(60)"
+    with anyio.fail_after(10):
+        async with spawn_agent([sys.executable, "-c", stays], patience=0.2) as child:
+            await child.send(b"1")
+            assert await child.receive() == b"1"
+        assert child.process.returncode == -15

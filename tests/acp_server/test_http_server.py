@@ -165,6 +165,24 @@ async def test_a_session_that_is_loaded_can_be_used_whether_or_not_its_header_ca
             assert b"end_turn" in text
 
 
+async def test_a_session_is_deleted_though_its_header_did_not_come(tmp_path: Path) -> None:
+    """The official Python SDK sends none with session/resume and session/delete either."""
+    async with running() as served, web(served.url) as client:
+        ids = await client.connect()
+        session = await new_session(client, ids, tmp_path)
+        assert await client.status("DELETE", ids) == 202
+        ids = await client.connect()
+        async with client.listen(ids) as stream:
+            resume = request(3, "session/resume", sessionId="nobody", cwd=str(tmp_path), mcpServers=[])
+            assert await client.status("POST", ids, resume) == 202
+            assert json.loads(await stream.next())["error"]["code"] == -32002
+            assert await client.status("POST", ids, request(4, "session/delete", sessionId=session)) == 202
+            answer = json.loads(await stream.next())
+            assert (answer["id"], answer["result"]) == (4, {})
+            assert await client.status("POST", ids, request(5, "session/list")) == 202
+            assert json.loads(await stream.next())["result"]["sessions"] == []
+
+
 async def test_a_stream_goes_on_behind_what_its_reader_had_last(tmp_path: Path) -> None:
     async with running() as served, web(served.url) as client:
         ids = await client.connect()
