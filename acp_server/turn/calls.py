@@ -145,12 +145,11 @@ class Calls:
         if n is None or n in self._cancelled:
             return False
         self._cancelled.add(n)
-        self._group.start_soon(self._cancel, n)
+        self._group.start_soon(self._cancel, n, self._open[n], self._jobs[n])
         return True
 
-    async def _cancel(self, n: int) -> None:
-        call = self._open[n]
-        await self._jobs[n].stop(GRACE)
+    async def _cancel(self, n: int, call: _Open, job: Job[Any]) -> None:
+        await job.stop(GRACE)  # it may have ended by itself meanwhile, and been forgotten
         with suppress(ConnectionClosed):  # the turn itself will notice
             await self._end(
                 n, Outcome(CANCELLED, () if call.shown else (BlockContent(TextBlock(CANCELLED)),), failed=True)
@@ -271,17 +270,19 @@ class Calls:
         if call is None:
             return
         self.results[n] = ToolResult(call.use.id, call.use.name, outcome.text, outcome.failed)
-        if call.terminal is not None:
-            await call.terminal.leave()
-        await self._emit(
-            ToolCallUpdate(
-                call.id,
-                status="cancelled" if n in self._cancelled else "failed" if outcome.failed else "completed",
-                content=outcome.content or UNSET,
-                locations=outcome.locations or UNSET,
-                raw_output=UNSET if outcome.raw_output is None else outcome.raw_output,
-            )
+        end = ToolCallUpdate(
+            call.id,
+            status="cancelled" if n in self._cancelled else "failed" if outcome.failed else "completed",
+            content=outcome.content or UNSET,
+            locations=outcome.locations or UNSET,
+            raw_output=UNSET if outcome.raw_output is None else outcome.raw_output,
         )
+        try:
+            if call.terminal is not None:
+                await call.terminal.leave()
+        finally:
+            with anyio.CancelScope(shield=True):  # nobody else will say it: a cancel that comes now is too late
+                await self._emit(end)
 
     async def _fail(
         self, n: int, text: str, raw_output: Any = None, *, shown: tuple[ToolContent, ...] | None = None

@@ -566,6 +566,18 @@ async def test_cancel_while_a_tool_runs_ends_every_call_once_and_keeps_finished_
     assert rig.results() == ["ok", "error: cancelled by the user", "error: cancelled by the user"]
 
 
+async def test_a_call_that_ends_while_it_is_being_cancelled_ends_once_and_the_turn_goes_on() -> None:
+    async def read(report: Report) -> Outcome:
+        assert rig.turn.cancel_call("t1.1")
+        return Outcome("ok")  # before the cancel takes hold
+
+    rig = Rig([[ToolUse("c1", "read")], [Text("done")]])
+    rig.tools.runs["read"] = read
+    assert await rig.take() == "end_turn"
+    assert [line for line in rig.story() if line.startswith("t1.1 c")] == ["t1.1 cancelled"]
+    assert not rig.turn.cancel_call("t1.1")
+
+
 async def test_a_client_that_goes_away_ends_the_turn_with_its_history_in_order() -> None:
     rig = Rig([[Text("a"), ToolUse("c1", "read")], [Text("never")]])
     emit = rig.emit
