@@ -2,7 +2,8 @@
 
     build                                       sources to a shared library in the user's cache, once
     native                                      the library's functions and structs, as Python calls them
-    cpp/                                        product, feed-forward with experts, attention; lanes.h is the processor
+    cpp/                                        product, feed-forward with experts, attention; lanes.h is the processor,
+                                                tile.h many rows of input at a time
     triton/                                     those of a CUDA device, a chapter of its own
 
 Torch decides a product's speed by calls and by kernels made for many rows. One new token is another matter: each weight

@@ -114,12 +114,20 @@ def test_a_product_is_exact_but_for_the_rounding_of_its_input(kernels: Library, 
         w: Matrix = wide.float() if kind == "float32" else wide
         if kind.startswith("int"):
             w = to_int8(wide)[0] if kind == "int8" else to_int4(wide, int(kind[6:]))[0]
-        for count in range(1, FEW + 1):
+        for count in (*range(1, FEW + 1), 9, 14, 29):  # few rows, and those that go by tiles, whole and cut short
             x = drawn(count, columns, seed=count, dtype=torch.float32)
             taken = x if isinstance(w, Tensor) else as_codes(x)
             expected = taken.double() @ meaning(w).double().T
             error = (product(kernels, w, x) - expected).abs().max() / expected.abs().max()
             assert float(error) < 3e-6, (rows, columns, count)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_a_row_of_many_gives_does_not_depend_on_those_beside_it(kernels: Library, dtype: torch.dtype) -> None:
+    w = drawn(32, 2048 + 33, dtype=dtype)  # two stretches of columns and a rest
+    x = drawn(19, w.shape[1], seed=1, dtype=torch.float32)
+    together = product(kernels, w, x)
+    assert torch.equal(product(kernels, w, x[5:14].contiguous()), together[5:14])
 
 
 def test_the_norm_before_and_the_sum_after_a_product_round_as_torch_rounds(kernels: Library) -> None:

@@ -11,6 +11,7 @@
 
 #include "crew.h"
 #include "lanes.h"
+#include "tile.h"
 
 namespace laguna {
 
@@ -239,7 +240,14 @@ void sixteen_of(const Matrix& m, int64_t first, const Input& x, const int32_t* w
     }
 }
 
+constexpr int64_t ENOUGH = 9;  // rows of input from which on a plain matrix goes by tiles
+
 inline void sixteen(const Matrix& m, int64_t first, const Input& x, const int32_t* which, int64_t count, float* out) {
+    if (count >= ENOUGH && m.rows - first >= LANES) {
+        int64_t at = first * m.columns;
+        if (m.kind == BFLOAT16) return tiles((const uint16_t*)m.data + at, m.columns, x.wide, which, count, out);
+        if (m.kind == FLOAT32) return tiles((const float*)m.data + at, m.columns, x.wide, which, count, out);
+    }
     for (; count >= 4; count -= 4, which += 4, out += 4 * LANES) sixteen_of<4>(m, first, x, which, out);
     switch (count) {
         case 3: return sixteen_of<3>(m, first, x, which, out);
