@@ -8,9 +8,10 @@ import json
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
-from acp.schema import AllowedOutcome, RequestPermissionResponse
+from acp.schema import AllowedOutcome, ClientCapabilities, FileSystemCapabilities, RequestPermissionResponse
 
 import acp
 from acp import text_block as text
@@ -31,6 +32,13 @@ class Recorder(acp.Client):
     async def session_update(self, session_id: str, update: Any, **_: Any) -> None:
         self.updates.append(update.session_update)
         self.first_update.set()
+
+    async def read_text_file(self, session_id: str, path: str, **_: Any) -> Any:
+        return acp.ReadTextFileResponse(content=Path(path).read_text())  # noqa: ASYNC240
+
+    async def write_text_file(self, content: str, path: str, session_id: str, **_: Any) -> Any:
+        Path(path).write_text(content)  # noqa: ASYNC240
+        return acp.WriteTextFileResponse()
 
 
 @asynccontextmanager
@@ -53,11 +61,30 @@ async def reached(client: acp.Client, target: list[str], cwd: str) -> AsyncGener
     await agent.close()
 
 
+async def manage(agent: Any, id: str, cwd: str) -> dict[str, Any]:
+    """What becomes of a session beside its turns."""
+    seen: dict[str, Any] = {}
+    await agent.set_session_mode(session_id=id, mode_id="all")
+    answer = await agent.set_config_option(session_id=id, config_id="mode", value="ask")
+    seen["mode"] = next(option.current_value for option in answer.config_options if option.id == "mode")
+    seen["listed"] = [len((await agent.list_sessions(cwd=at)).sessions) for at in (cwd, "/nowhere")]
+    await agent.close_session(session_id=id)
+    await agent.resume_session(session_id=id, cwd=cwd, mcp_servers=[])
+    seen["resumed"] = (await agent.prompt(session_id=id, prompt=[text("run 'exit 3'")])).stop_reason
+    try:
+        await agent.prompt(session_id="nobody", prompt=[text("say hi")])
+    except acp.RequestError as error:
+        seen["nobody"] = error.code
+    return seen
+
+
 async def main(cwd: str, target: list[str]) -> dict[str, Any]:
     seen: dict[str, Any] = {}
     recorder = Recorder()
     async with reached(recorder, target, cwd) as agent:
-        hello = await agent.initialize(protocol_version=acp.PROTOCOL_VERSION)
+        fs = FileSystemCapabilities(read_text_file=True, write_text_file=True)
+        able = ClientCapabilities(fs=fs)
+        hello = await agent.initialize(protocol_version=acp.PROTOCOL_VERSION, client_capabilities=able)
         seen["version"] = hello.protocol_version
         session = await agent.new_session(cwd=cwd, mcp_servers=[])
         edit = await agent.prompt(session_id=session.session_id, prompt=[text("write note.txt hello")])
@@ -71,6 +98,8 @@ async def main(cwd: str, target: list[str]) -> dict[str, Any]:
         await agent.load_session(cwd=cwd, session_id=session.session_id, mcp_servers=[])
         seen["replayed"] = recorder.updates[before:]
         seen["again"] = (await agent.prompt(session_id=session.session_id, prompt=[text("say again")])).stop_reason
+        if "://" not in target[0]:
+            seen |= await manage(agent, session.session_id, cwd)
     return seen | {"updates": recorder.updates, "permissions": recorder.permissions}
 
 

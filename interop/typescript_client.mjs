@@ -1,5 +1,6 @@
 // The official TypeScript SDK's client against an agent: `node typescript_client.mjs CWD COMMAND [ARG ...]`, or CWD URL.
 // Prints one JSON object: what each step answered and which updates came.
+import { readFile, writeFile } from "node:fs/promises";
 import * as acp from "@agentclientprotocol/sdk";
 import { reach } from "./reach.mjs";
 
@@ -21,17 +22,47 @@ const app = acp
     });
     return { outcome: { outcome: "selected", optionId: kinds.allow_once } };
   })
+  .onRequest(acp.methods.client.fs.readTextFile, async ({ params }) => ({ content: await readFile(params.path, "utf8") }))
+  .onRequest(acp.methods.client.fs.writeTextFile, async ({ params }) => {
+    await writeFile(params.path, params.content);
+    return {};
+  })
   .onNotification(acp.methods.client.session.update, ({ params }) => {
     updates.push(params.update.sessionUpdate);
     sawUpdate();
   });
+
+/** What becomes of a session beside its turns. */
+async function manage(agent, sessionId) {
+  const { session } = acp.methods.agent;
+  await agent.request(session.setMode, { sessionId, modeId: "all" });
+  const { configOptions } = await agent.request(session.setConfigOption, { sessionId, configId: "mode", value: "ask" });
+  const listed = [];
+  for (const at of [cwd, "/nowhere"]) listed.push((await agent.request(session.list, { cwd: at })).sessions.length);
+  await agent.request(session.close, { sessionId });
+  await agent.request(session.resume, { sessionId, cwd, mcpServers: [] });
+  const resumed = await agent.request(session.prompt, { sessionId, prompt: text("run 'exit 3'") });
+  const nobody = await agent
+    .request(session.prompt, { sessionId: "nobody", prompt: text("say hi") })
+    .catch((error) => ({ code: error.code }));
+  await agent.request(session.delete, { sessionId });
+  return {
+    mode: configOptions.find((option) => option.id === "mode").currentValue,
+    listed,
+    resumed: resumed.stopReason,
+    nobody: nobody.code,
+  };
+}
 
 const text = (value) => [{ type: "text", text: value }];
 const seen = await app.connectWith(stream, async (agent) => {
   const { methods } = acp;
   const hello = await agent.request(methods.agent.initialize, {
     protocolVersion: acp.PROTOCOL_VERSION,
-    clientCapabilities: {},
+    clientCapabilities: {
+      fs: { readTextFile: true, writeTextFile: true },
+      session: { notices: {}, compaction: {}, configOptions: { boolean: {} } },
+    },
   });
   const { sessionId } = await agent.request(methods.agent.session.new, { cwd, mcpServers: [] });
   const edit = await agent.request(methods.agent.session.prompt, { sessionId, prompt: text("write note.txt hello") });
@@ -50,6 +81,7 @@ const seen = await app.connectWith(stream, async (agent) => {
     cancel: cancelled.stopReason,
     replayed,
     again: again.stopReason,
+    ...(target[0].includes("://") ? {} : await manage(agent, sessionId)),
   };
 });
 end();

@@ -36,6 +36,37 @@ const app = acp
     }
   });
 
+/** A call that is cancelled, and a command that stays in the background until its terminal is. */
+async function workAndServe(agent, sessionId) {
+  const ask = (words) => agent.request(methods.agent.session.prompt, { sessionId, prompt: text(words) });
+  const of = (kind, holds) => next((update) => update.sessionUpdate === kind && holds(update));
+  let end = idle();
+  const cancellable = of("tool_call_update", (u) => u.capabilities?.cancel && u.status === "in_progress");
+  const ended = of("tool_call_update", (u) => u.status === "cancelled");
+  await ask("run 'sleep 60'");
+  const { toolCallId } = await cancellable;
+  await agent.request(methods.agent.toolCall.cancel, { sessionId, toolCallId });
+  const call = (await ended).toolCallId === toolCallId;
+  await end;
+  end = idle();
+  const listed = of("state_update", (u) => u.background?.length === 1);
+  await ask('call shell {"cmd": "echo served; sleep 60", "background": true}');
+  const { terminalId } = (await listed).background[0];
+  await end;
+  const gone = of("terminal_update", (u) => u.terminalId === terminalId && u.exitStatus);
+  const empty = of("state_update", (u) => u.background?.length === 0);
+  await agent.request(methods.agent.terminal.cancel, { sessionId, terminalId });
+  await gone;
+  await empty;
+  const late = await agent
+    .request(methods.agent.terminal.cancel, { sessionId, terminalId })
+    .catch((error) => ({ code: error.code }));
+  const nobody = await agent
+    .request(methods.agent.session.prompt, { sessionId: "nobody", prompt: text("say hi") })
+    .catch((error) => ({ code: error.code }));
+  return { call, late: late.code, nobody: nobody.code };
+}
+
 const text = (value) => [{ type: "text", text: value }];
 const seen = await app.connectWith(stream, async (agent) => {
   const hello = await agent.request(methods.agent.initialize, {
@@ -53,6 +84,7 @@ const seen = await app.connectWith(stream, async (agent) => {
   await spoke;
   await agent.notify(methods.agent.session.cancel, { sessionId });
   const cancelled = await end;
+  const work = target[0].includes("://") ? {} : await workAndServe(agent, sessionId);
   const option = { sessionId, configId: "mode", type: "id", value: "all" };
   const { configOptions } = await agent.request(methods.agent.session.setConfigOption, option);
   const listed = await agent.request(methods.agent.session.list, {});
@@ -71,6 +103,7 @@ const seen = await app.connectWith(stream, async (agent) => {
     mode: configOptions.find((o) => o.configId === "mode").currentValue,
     listed: listed.sessions.length,
     replayed,
+    ...work,
   };
 });
 end();

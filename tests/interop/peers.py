@@ -7,10 +7,34 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import anyio
 import pytest
 
-from acp.updates import MessageChunk, TextBlock, ToolCall, ToolCallUpdate
-from acp_client import Host, LocalFiles, allow_all, connect
+from acp.errors import RequestError
+from acp.updates import (
+    Changes,
+    Commands,
+    Compaction,
+    CompactionChunk,
+    ConfigOption,
+    ConfigOptions,
+    ContextUsage,
+    Message,
+    MessageChunk,
+    ModeChanged,
+    Notice,
+    Other,
+    Plan,
+    SessionInfo,
+    Terminal,
+    TerminalChunk,
+    TextBlock,
+    ToolCall,
+    ToolCallUpdate,
+    ToolContentChunk,
+    Work,
+)
+from acp_client import Client, Host, LocalFiles, LocalTerminals, Session, allow_all, connect
 
 INTEROP = Path(__file__).resolve().parents[2] / "interop"
 Peer = Callable[[str], list[str]]
@@ -63,3 +87,73 @@ async def take_turns(target: str | Sequence[str], version: int, folder: Path) ->
         loaded = await client.load_session("old", folder)
         said = [(u.role, u.content.text) for u in loaded.history]  # type: ignore[union-attr]
         assert said == [("user", "before"), ("agent", "indeed")]
+
+
+COMPACTION = {Compaction, CompactionChunk}
+EITHER = {MessageChunk, ToolCall, ToolCallUpdate, Plan, Commands, ConfigOptions, SessionInfo, ContextUsage}
+EVERYTHING = {
+    1: EITHER | {ModeChanged, Notice} | COMPACTION,
+    2: EITHER | {Message, ToolContentChunk, Terminal, TerminalChunk, Notice, Other} | COMPACTION,
+}
+"""The kinds of updates that an agent says at the word `everything`; the states that version 2 says are the turn's."""
+
+
+async def go_through_everything(agent: Sequence[str], version: int, folder: Path) -> None:
+    """Have our client use what is left: every update, files and terminals, options, and what becomes of a session."""
+    (folder / "note.txt").write_text("from the editor")
+    async with LocalTerminals(folder) as terminals:
+        host = Host(ask=allow_all, files=LocalFiles(folder), terminals=terminals)
+        async with connect(agent, host=host, version=version) as client:
+            session = await client.new_session(folder)
+            async with session.prompt("everything") as turn:
+                kinds = {type(update) async for update in turn}
+            # The Python SDK has no word for notices and compaction.
+            assert kinds == EVERYTHING[version] - (set() if client.info.name else {Notice} | COMPACTION)
+            shown = session.snapshot
+            assert (shown.title, shown.usage) == ("A title", ContextUsage(5, 100))
+            assert shown.calls["c9"].status == "completed"
+            assert [command.name for command in shown.commands] == ["go"]
+            await session.set_option("loud", True)
+            await session.set_mode("all")
+            values = {o.id: o.value for o in session.options if isinstance(o, ConfigOption)}
+            assert values == {"mode": "all", "loud": True}
+            await (_version_1 if version == 1 else _version_2)(client, session, folder)
+            await session.close()
+            again = await client.load_session(session.id, folder, replay=False)
+            async with again.prompt("again") as turn:
+                assert await turn.text() == "again "
+            if client.info.name:
+                await client.delete_session(again.id)
+
+
+async def _version_1(client: Client, session: Session, folder: Path) -> None:
+    async with session.prompt(f"write:{folder / 'made.txt'} run") as turn:
+        assert await turn.text() == "ran 3"
+    assert (folder / "made.txt").read_text() == "from the agent"
+    assert [card.id for card in await client.list_sessions()] == ["s0"]  # on the second page
+
+
+async def _version_2(client: Client, session: Session, folder: Path) -> None:
+    assert session.snapshot.terminals["t9"].output == b"a\nb\n"
+    [changes] = [content for content in session.snapshot.calls["c9"].content if isinstance(content, Changes)]
+    assert [(file.operation, file.path, file.old_path) for file in changes.files] == [
+        ("modify", "/w/a", None),
+        ("move", "/w/c", "/w/b"),
+        ("add", "/w/d", None),
+    ]
+    async with session.prompt("work done") as turn:
+        async for update in turn:
+            if isinstance(update, ToolCall):
+                await session.cancel_call(update.id)
+    assert turn.stop_reason == "end_turn"
+    assert session.snapshot.calls["c2"].status == "cancelled"
+    async with session.prompt("serve") as turn:
+        await turn.text()
+    assert session.snapshot.background == (Work("terminal", "t2"),)
+    changed = anyio.Event()
+    session.on_change = lambda _: changed.set() if not session.snapshot.background else None
+    await session.cancel_terminal("t2")
+    await changed.wait()
+    assert session.snapshot.terminals["t2"].exit is not None
+    with pytest.raises(RequestError):
+        await client.surface.cancel_terminal(session.id, "t2")

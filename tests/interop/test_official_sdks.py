@@ -15,8 +15,8 @@ from typing import Any
 
 import anyio
 import pytest
-from peers import INTEROP, Peer, python_peer, take_turns, typescript_peer
-from wire_check import violations
+from peers import INTEROP, Peer, go_through_everything, python_peer, take_turns, typescript_peer
+from wire_check import judged, violations
 
 from acp_client import connect
 
@@ -49,12 +49,15 @@ def test_an_official_client_edits_with_permission_and_cancels(peer: Any, tmp_pat
     assert seen["version"] == 1
     assert seen["edit"] == "end_turn"
     assert seen["cancel"] == "cancelled"
-    [permission] = seen["permissions"]
+    permission, *_ = seen["permissions"]
     assert "note.txt" in permission["title"]
     assert permission["content"] == ["diff"]
     assert {"allow_once", "allow_always", "reject_once"} <= set(permission["options"])
     assert {"tool_call", "tool_call_update", "agent_message_chunk"} <= set(seen["updates"])
-    assert violations(log, 1) == []
+    assert (seen["mode"], seen["listed"], seen["resumed"], seen["nobody"]) == ("ask", [1, 0], "end_turn", -32002)
+    wire = judged(log, 1)
+    assert wire.violations == []
+    assert {"agent: fs/write_text_file", "client: session/set_mode", "agent: session/resume answered"} <= wire.said
 
 
 def test_the_official_client_of_version_2_goes_through_a_whole_session(tmp_path: Path) -> None:
@@ -65,9 +68,12 @@ def test_the_official_client_of_version_2_goes_through_a_whole_session(tmp_path:
     assert seen["listed"] == 1
     assert {"user_message", "agent_message", "tool_call_update", "state_update"} <= set(seen["replayed"])
     assert not {"tool_call_content_chunk", "agent_message_chunk"} & set(seen["replayed"])
-    [permission] = seen["permissions"]
+    permission, *_ = seen["permissions"]
     assert permission["content"] == ["diff"]
-    assert violations(log, 2) == []
+    assert (seen["call"], seen["late"], seen["nobody"]) == (True, -32602, -32002)
+    wire = judged(log, 2)
+    assert wire.violations == []
+    assert {"agent: terminal_update", "agent: terminal_output_chunk", "client: tool_call/cancel"} <= wire.said
 
 
 # Our client, their agent ------------------------------------------------------------------------------------
@@ -84,6 +90,16 @@ def test_our_client_takes_turns_with_an_official_agent(peer: Peer, script: str, 
     log = tmp_path / "wire.jsonl"
     command = recorded(log, peer(script))
     anyio.run(take_turns, command, version, tmp_path)
+    assert violations(log, version) == []
+
+
+@pytest.mark.parametrize(("peer", "script", "version"), AGENTS)
+def test_our_client_bears_everything_that_an_official_agent_may_say_and_do(
+    peer: Peer, script: str, version: int, tmp_path: Path
+) -> None:
+    log = tmp_path / "wire.jsonl"
+    command = recorded(log, peer(script))
+    anyio.run(go_through_everything, command, version, tmp_path)
     assert violations(log, version) == []
 
 
