@@ -128,6 +128,13 @@ class Conversation(Side[AgentWatch]):
             self.fail(f"a turn ended with {end}")
         return str(reason or "")
 
+    async def turn_over(self, id: int) -> None:
+        """Wait until the turn of a prompt is over, however it ends."""
+        if self.version == 1:
+            await self.answer(id)
+        else:
+            await self.until(lambda m: self._over(m, id), "idle state")
+
     async def idle(self, id: int | None = None) -> Object:
         """The update that says that the turn is over; a prompt that is answered with an error fails the check."""
         message = await self.until(lambda m: self._over(m, id), "idle state")

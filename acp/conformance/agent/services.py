@@ -17,8 +17,13 @@ OVER = ("completed", "failed", "cancelled")
 # Permissions ---------------------------------------------------------------------------------------------------
 
 
-def _answered(outcome: Callable[[Object], Object], *, permits: bool) -> Callable[[Conversation], Awaitable[None]]:
-    """A check in which every permission is answered so; what was not permitted is not done."""
+def _answered(
+    outcome: Callable[[Object], Object], *, permits: bool = False, sound: bool = True
+) -> Callable[[Conversation], Awaitable[None]]:
+    """A check in which every permission is answered so; what was not permitted is not done.
+
+    An answer that makes no sense (not `sound`) may fail the whole turn, which permits nothing either.
+    """
 
     async def run(talk: Conversation) -> None:
         talk.editor.permit = outcome
@@ -28,7 +33,10 @@ def _answered(outcome: Callable[[Object], Object], *, permits: bool) -> Callable
         call = call or obj(params.get("subject")).get("toolCallId")
         before = len(talk.heard)
         await talk.serve(request)
-        await talk.end_of_turn(talk.variables["turn"])
+        if sound:
+            await talk.end_of_turn(talk.variables["turn"])
+        else:
+            await talk.turn_over(talk.variables["turn"])
         told = updates(talk.heard[before:], "tool_call_update")
         done = [row for row in told if row.get("toolCallId") == call and row.get("status") == "completed"]
         if done and not permits:
@@ -145,15 +153,15 @@ async def _cancelled(talk: Conversation, found: Object) -> bool:
 
 
 def _permission(id: str, title: str, outcome: Callable[[Object], Object], duties: str, **more: bool) -> AgentCheck:
-    return check(f"permission.{id}", title, duties, _answered(outcome, permits=more.get("permits", False)), rich=True)
+    return check(f"permission.{id}", title, duties, _answered(outcome, **more), rich=True)
 
 
 CAPABILITY = "capability"
 CHECKS = (
     _permission("allowed", "What is permitted goes on", allowed, "134", permits=True),
     _permission("rejected", "What is rejected is not done", rejected, "135"),
-    _permission("other", "An option that was not offered permits nothing", never_offered, "135"),
-    _permission("tomorrow", "An outcome of tomorrow permits nothing", of_tomorrow, "135"),
+    _permission("other", "An option that was not offered permits nothing", never_offered, "135", sound=False),
+    _permission("tomorrow", "An outcome of tomorrow permits nothing", of_tomorrow, "135", sound=False),
     check("form.answers", "Whatever is done with a form, the turn ends", "149", copes, CAPABILITY, rich=True),
     check("form.tomorrow", "An action of tomorrow closes a form", "149", copes_with_tomorrow, CAPABILITY, rich=True),
     check("form.bare", "Without forms there is a turn too", "143", does_without),

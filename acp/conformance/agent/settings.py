@@ -15,7 +15,7 @@ PROMPTS: Mapping[str, tuple[str, str]] = {
     "plan": ("Make a plan of three steps for a small program, and show it as a plan.", "makes it show a plan"),
     "form": ("Ask me for my favourite colour with a form.", "makes it ask with a form"),
     "visit": ("Have me sign in on a web page.", "makes it ask to visit an address"),
-    "background": ("Start `sleep 20` in the background and end your turn.", "leaves work behind when the turn ends"),
+    "background": ("Start `sleep 5` in the background and end your turn.", "leaves work behind when the turn ends"),
     "delegate": ("Have a subagent count to three.", "makes it use a subagent"),
     "notify": ("Warn me that the disk is nearly full, as a notice.", "makes it give a notice"),
 }

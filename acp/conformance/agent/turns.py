@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from typing import NoReturn
 
 from ..side import Message, Skipped
 from ..walking import Json, Object, obj
@@ -13,6 +14,8 @@ from .editor import allowed
 
 HOLD = 0.3
 """Seconds that are listened for what is not to come."""
+SHORT = 1.0
+"""Seconds that a turn takes, at most, of which none can say that it was over before it was cancelled."""
 SAID = ("agent_message_chunk", "agent_message")
 
 
@@ -129,9 +132,23 @@ async def cancels(talk: Conversation) -> None:
     await talk.cancel()
     reason = await talk.end_of_turn(id)
     if reason != "cancelled":
-        talk.fail(f"the cancelled turn ended with {reason}")
+        await blame_unless_soon_over(talk, f"the cancelled turn ended with {reason}")
     await talk.session()
     await talk.listen(HOLD)
+
+
+async def blame_unless_soon_over(talk: Conversation, words: str) -> NoReturn:
+    """A turn was cancelled and ended as if it had not been. Fails the check, or skips it where such turns are short.
+
+    The turn may have ended by itself while the cancelling was under way, which tells nothing.
+    """
+    await talk.session()
+    before = len(talk.heard)
+    id = await talk.begun("cancel")
+    await talk.listen(SHORT)
+    if talk.has_answered(id) or any(update_of(message).get("state") == "idle" for message in talk.heard[before:]):
+        raise Skipped(f"nothing to judge: the cancel prompt's turn is over by itself within {SHORT:g} s")
+    talk.fail(words)
 
 
 async def cancels_asking(talk: Conversation) -> None:
@@ -145,14 +162,24 @@ async def cancels_asking(talk: Conversation) -> None:
 
 
 async def cancels_request(talk: Conversation) -> None:
-    """The request itself is given up; in version 2 that comes too late once it has been answered."""
+    """A request that is to be given up is answered, though it need not be given up: then the turn's end answers it."""
     id = await talk.prompt("cancel")
     await talk.send({"method": "$/cancel_request", "params": {"requestId": id}})
+    await talk.listen(HOLD)
+    await talk.cancel()
     answer = await talk.answer(id)
     if "error" in answer and answer["error"].get("code") != -32800:
         talk.fail(f"the cancelled request was answered with {answer['error']}")
-    await talk.cancel()
     await talk.alive()
+
+
+async def heeds_cancelling(talk: Conversation) -> None:
+    """A prompt that is given up ends its turn."""
+    id = await talk.prompt("cancel")
+    await talk.send({"method": "$/cancel_request", "params": {"requestId": id}})
+    answer = await talk.answer(id)
+    if "result" in answer and (reason := obj(answer["result"]).get("stopReason")) != "cancelled":
+        raise Skipped(f"nothing to judge: the turn of the cancel prompt ended by itself, with {reason}")
 
 
 async def cancels_nested(talk: Conversation) -> None:
@@ -222,6 +249,9 @@ CHECKS = (
     check("turn.cancel", "A cancelled turn says so", "127 128 131", cancels),
     check("cancel.asking", "A turn that waits for a permission is cancelled", "127 128", cancels_asking),
     check("request.cancel", "A request that is given up is answered", "029", cancels_request),
+    check(
+        "request.heeded", "A prompt that is given up ends its turn", "030", heeds_cancelling, "advisory", versions=V1
+    ),
     check("cancel.nested", "What was asked is given up with the work", "030", cancels_nested, "advisory", rich=True),
     check("cancel.own", "What the agent asked is its own", "031", keeps_its_own, versions=V2),
 )

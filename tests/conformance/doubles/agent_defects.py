@@ -533,8 +533,8 @@ DEFECTS = (
     Defect(
         "asks-on", "cancel.asking", into=when(lambda a, m: m.get("method") == "session/cancel" and a.pending, ignore)
     ),
-    Defect("no-cancel-request", "request.cancel", V1, into=when(call("$/cancel_request"), ignore)),
-    Defect("cancel-request-fails", "request.cancel", V2, into=when(prompt("cancel"), refuse(-32603))),
+    Defect("no-cancel-request", "request.heeded", V1, into=when(call("$/cancel_request"), ignore)),
+    Defect("cancel-request-fails", "request.cancel", BOTH, into=when(prompt("cancel"), refuse(-32603))),
     Defect("leaves-nested", "cancel.nested", BOTH, asks("$/cancel_request", lambda params: [])),
     Defect(
         "cancels-own",
