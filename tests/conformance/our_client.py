@@ -1,6 +1,7 @@
 """Our client library with all that it can do. It prompts once and closes the session; an interrupt cancels its turn.
 
-`our_client.py VERSION AGENT-COMMAND…` is a process, `InThisProcess` plays the same against a transport in memory.
+`our_client.py VERSION AGENT-COMMAND…` is a process, `InThisProcess` plays the same against a transport in memory or
+an agent at a URL.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ from acp_client import (
     connect,
 )
 from acp_client.host.elicitation import Answer, Request
+from acp_server.network.gate import Gate, Visitor
+from acp_server.network.http_door import HttpDoor
+from acp_server.network.server import Server
+from acp_server.network.visits import ServedTransport
 
 Wait = Callable[[], Awaitable[None]]
 """Comes back when the client is interrupted."""
@@ -44,7 +49,7 @@ async def elicit(request: Request) -> Answer:
     return Accepted(request.defaults) if isinstance(request, FormRequest) else Dismissed()
 
 
-async def play(version: int, agent: list[str] | Transport, cwd: str, interrupted: Wait) -> None:
+async def play(version: int, agent: list[str] | str | Transport, cwd: str, interrupted: Wait) -> None:
     """One session with one prompt."""
 
     async def cancel(turn: Turn) -> None:
@@ -69,20 +74,24 @@ async def play(version: int, agent: list[str] | Transport, cwd: str, interrupted
 
 
 class InThisProcess:
-    """A way for the checker to start it in this process: the client's process and the wire to it, in one."""
+    """A way for the checker to start it in this process: the client's process and the wire to it, in one.
 
-    def __init__(self, version: int) -> None:
-        self._version = version
+    `agent` is what the client connects to, and `transport` the other end of that.
+    """
+
+    transport: Transport
+
+    def __init__(self, version: int, agent: str | Transport) -> None:
+        self._version, self._agent = version, agent
         self._interrupted = anyio.Event()
         self._over = anyio.Event()
-        self._transport, self._theirs = memory_pair()
         self.returncode: int | None = None
 
     async def receive(self) -> bytes | Oversize:
-        return await self._transport.receive()
+        return await self.transport.receive()
 
     async def send(self, *texts: bytes) -> None:
-        await self._transport.send(*texts)
+        await self.transport.send(*texts)
 
     async def write(self, data: bytes) -> None:
         raise NotImplementedError
@@ -90,7 +99,7 @@ class InThisProcess:
     write_apart = complain = write
 
     async def exit(self, status: int) -> None:
-        await self._transport.aclose()
+        await self.transport.aclose()
 
     async def ended(self, seconds: float) -> bool:
         with anyio.move_on_after(seconds):
@@ -105,13 +114,14 @@ class InThisProcess:
 
     async def run(self, cwd: str) -> None:
         try:
-            await play(self._version, self._theirs, cwd, self._interrupted.wait)
+            await play(self._version, self._agent, cwd, self._interrupted.wait)
         except* AcpError:
             self.returncode = 1
         finally:
             self.returncode = self.returncode or 0
             self._over.set()
-            await self._theirs.aclose()
+            if not isinstance(self._agent, str):
+                await self._agent.aclose()
 
 
 class Ours:
@@ -122,14 +132,47 @@ class Ours:
 
     @asynccontextmanager
     async def __call__(self, cwd: str, seconds: float) -> AsyncGenerator[tuple[InThisProcess, InThisProcess]]:
-        player = InThisProcess(self._version)
-        async with anyio.create_task_group() as group:
-            group.start_soon(player.run, cwd)
-            try:
+        ours, theirs = memory_pair()
+        player = InThisProcess(self._version, theirs)
+        player.transport = ours
+        async with _started(player, cwd):
+            yield player, player
+
+
+class OursAtUrl:
+    """The same with a server between them, over `ws` or `http`: our client comes to its URL."""
+
+    def __init__(self, version: int, scheme: str) -> None:
+        self._version, self._scheme = version, scheme
+
+    @asynccontextmanager
+    async def __call__(self, cwd: str, seconds: float) -> AsyncGenerator[tuple[InThisProcess, InThisProcess]]:
+        came, served = anyio.create_memory_object_stream[Transport](1)
+
+        async def talk(transport: ServedTransport, visitor: Visitor, leaving: anyio.Event) -> None:
+            await came.send(transport)
+            await anyio.sleep_forever()
+
+        async with came, served, anyio.create_task_group() as group:
+            door = HttpDoor() if self._scheme == "http" else None
+            url: str = await group.start(Server(talk, Gate()).serve, "127.0.0.1", 0, door)
+            player = InThisProcess(self._version, url)
+            async with _started(player, cwd):
+                with anyio.fail_after(seconds):
+                    player.transport = await served.receive()
                 yield player, player
-            finally:
-                group.cancel_scope.cancel()
-                await player.exit(0)
+            group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _started(player: InThisProcess, cwd: str) -> AsyncGenerator[None]:
+    async with anyio.create_task_group() as group:
+        group.start_soon(player.run, cwd)
+        try:
+            yield
+        finally:
+            group.cancel_scope.cancel()
+            await player.exit(0)
 
 
 async def interrupts() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from our_client import Ours
+from our_client import Ours, OursAtUrl
 
 from acp.conformance.__main__ import main
 from acp.conformance.client.checks import client_checks
@@ -32,11 +32,16 @@ LEFT_TO_OTHERS = {"fs.no-read", "fs.no-write", "terminal.none", "elicit.none", "
 NOT_YET = {"status.open", "mcp.message"}
 
 
+NETWORK = [pytest.param(scheme, marks=pytest.mark.slow) for scheme in ("ws", "http")]
+
+
+@pytest.mark.parametrize("carrier", ["memory", *NETWORK])
 @pytest.mark.parametrize("version", [1, 2])
-def test_our_client_conforms_in_this_process(version: int) -> None:
+def test_our_client_conforms_in_this_process_and_over_the_network(version: int, carrier: str) -> None:
     only = [check.id for check in client_checks(version) if check.id not in BYTES]
     settings = ClientSettings(version=version, linger=0.2, jobs=4)
-    report = anyio.run(functools.partial(check_client, Ours(version), settings, only=only))
+    client = Ours(version) if carrier == "memory" else OursAtUrl(version, carrier)
+    report = anyio.run(functools.partial(check_client, client, settings, only=only))
     assert [(o.check.id, o.words) for o in report.failed()] == []
     skipped = {o.check.id for o in report.outcomes if o.verdict == "skip"}
     assert skipped <= LEFT_TO_OTHERS | NOT_YET
