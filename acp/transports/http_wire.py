@@ -111,8 +111,9 @@ class HttpWire:
         except httpx2.HTTPError as error:
             raise self._not_reached(error) from error
 
-    def _said(self, headers: Mapping[str, str]) -> dict[str, str]:
-        return {**self._cookies.headers(secure=self._returns_secure), **headers}
+    def _said(self, headers: Mapping[str, str]) -> httpx2.Headers:
+        # The id of a session is a header, and may be any text.
+        return httpx2.Headers({**self._cookies.headers(secure=self._returns_secure), **headers}, encoding="utf-8")
 
     def _reply(self, answer: httpx2.Response) -> Reply:
         self._cookies.take(answer.headers.get_list("set-cookie"))

@@ -167,7 +167,7 @@ class HttpEndpoint:
             message = await _message(exchange, text)
             if message is None:
                 return None
-            named = _one(request, SESSION_ID)
+            named = _session(request)
             if named is not None and not 0 < len(named) <= LONGEST_SESSION_ID:
                 return Refusal(400, f"the header {SESSION_ID} is no id of a session")
             if named is None and message.method in _NAMED:
@@ -235,7 +235,7 @@ class HttpEndpoint:
         connection = self._connection(request, visitor)
         if isinstance(connection, Refusal):
             return connection
-        session = _one(request, SESSION_ID)
+        session = _session(request)
         if session is not None and not 0 < len(session) <= LONGEST_SESSION_ID:
             return Refusal(400, f"the header {SESSION_ID} is no id of a session")
         try:
@@ -312,6 +312,12 @@ async def _answer_error(exchange: Exchange, status: int, code: int, words: str, 
 def _one(request: Request, name: str) -> str | None:
     """The value of a header that comes once at most, which the gate has seen to."""
     return next(iter(request.all(name.lower())), None)
+
+
+def _session(request: Request) -> str | None:
+    """The id of a session, which is any text: its UTF-8 was read as Latin-1."""
+    named = _one(request, SESSION_ID)
+    return None if named is None else named.encode("latin-1").decode(errors="replace")
 
 
 def _number(text: str | None) -> int | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import array
 import fcntl
 import os
+import select
 import signal
 import socket
 import struct
@@ -76,7 +77,10 @@ def _serve(checker: socket.socket, tell: Callable[..., None]) -> None:
 def _write(fd: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
-        rest = rest[os.write(fd, rest) :]
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BlockingIOError:  # a client that hands its own stderr on may have made that non-blocking, as node does
+            select.select([], [fd], [])
 
 
 def _wait_until_read() -> None:
