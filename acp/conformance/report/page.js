@@ -36,6 +36,8 @@ for (const button of all("button[data-to]")) {
 for (const link of all('a[href^="#"]')) {
   link.addEventListener("click", () => {
     search.value = "";
+    const row = document.getElementById(link.getAttribute("href").slice(1));
+    document.querySelector(`button[data-verdict=${row.dataset.verdict}][aria-pressed=false]`)?.click();
     document.querySelector("button[data-to=checks]").click();
   });
 }

@@ -90,7 +90,7 @@ def _tools() -> str:
 
 def _check(outcome: Outcome) -> str:
     check, mark = outcome.check, _mark(outcome)
-    words = f'<div class="words">{escape(outcome.words)}</div>' if outcome.words else ""
+    words = _words(outcome.words) if outcome.words else ""
     talk = _talk(outcome.transcript) if outcome.verdict == "fail" else ""
     return (
         f'<div class="row {mark}" id="{escape(check.id)}" data-verdict="{mark}">'
@@ -98,6 +98,12 @@ def _check(outcome: Outcome) -> str:
         f'<span class="id">{escape(check.id)}</span><span>{escape(check.title)}</span>'
         f'<span class="tag">{" ".join(check.requirements)}</span></p>{words}{talk}</div>'
     )
+
+
+def _words(words: str) -> str:
+    """What is wrong; what follows its first line is a program's last words."""
+    first, _, rest = words.partition("\n")
+    return f'<div class="words">{escape(first)}{f"<code>{escape(rest)}</code>" if rest else ""}</div>'
 
 
 def _talk(transcript: Transcript) -> str:
