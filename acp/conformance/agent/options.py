@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..side import Message, Skipped
 from ..walking import Json, Object, obj, objects
 from .check import check
-from .conversation import Conversation, updates
+from .conversation import Conversation, update_of
 from .turns import HOLD, V1
 from .values import choices
 
@@ -65,7 +67,7 @@ async def refuses_values(talk: Conversation) -> None:
 
 
 async def keeps_modes_in_step(talk: Conversation) -> None:
-    """Who has modes and an option of that category shows each change in both."""
+    """Who has modes and an option of that category changes both, whichever is set."""
     opened: Object = talk.variables["opened"]
     modes = [str(row["id"]) for row in objects(obj(opened.get("modes")).get("availableModes"))]
     rows = [row for row in objects(opened.get("configOptions")) if row.get("category") == "mode"]
@@ -77,19 +79,36 @@ async def keeps_modes_in_step(talk: Conversation) -> None:
     other = next(mode for mode in modes if mode != now)
     before = len(talk.heard)
     await talk.call("session/set_mode", {"sessionId": talk.variables["session"], "modeId": other})
-    await talk.listen(HOLD)
-    told = [
-        row
-        for update in updates(talk.heard[before:], "config_option_update")
-        for row in objects(update["configOptions"])
-    ]
-    if [row.get("currentValue") for row in told if _id(talk, row) == _id(talk, option)][-1:] != [other]:
-        talk.fail(f"the mode was set to {other!r}, and no update of the options said so")
+    if (value := await _now(talk, before, lambda shown: _value(talk, option, shown))) != other:
+        talk.fail(f"the mode was set to {other!r}, and the option is {value!r}")
     before = len(talk.heard)
     await _set(talk, option, now)
+    if (mode := await _now(talk, before, _mode)) != now:
+        talk.fail(f"the option was set to {now!r}, and the mode is {mode!r}")
+
+
+async def _now(talk: Conversation, before: int, seen: Callable[[Object], Json]) -> Json:
+    """What is seen of something in the updates since, or else in the session when it is opened again."""
     await talk.listen(HOLD)
-    if [update.get("currentModeId") for update in updates(talk.heard[before:], "current_mode_update")][-1:] != [now]:
-        talk.fail(f"the option was set to {now!r}, and no update of the mode said so")
+    told = [value for message in talk.heard[before:] if (value := seen(update_of(message))) is not None]
+    if told:
+        return told[-1]
+    for name in ("load", "resume"):
+        if talk.can(name):
+            params: Object = {"sessionId": talk.variables["session"], "cwd": talk.cwd, "mcpServers": []}
+            answer = await talk.answer(await talk.ask(f"session/{name}", params))
+            if (value := seen(obj(answer.get("result")))) is not None:
+                return value
+    raise Skipped("nothing to judge: no update tells of it, and the session is not opened again with it")
+
+
+def _mode(shown: Object) -> Json:
+    return shown.get("currentModeId") or obj(shown.get("modes")).get("currentModeId")
+
+
+def _value(talk: Conversation, option: Object, shown: Object) -> Json:
+    rows = objects(shown.get("configOptions"))
+    return next((row.get("currentValue") for row in rows if _id(talk, row) == _id(talk, option)), None)
 
 
 CHECKS = (

@@ -137,7 +137,8 @@ async def closes(talk: Conversation) -> None:
     id = await talk.begun("cancel")
     close = await talk.ask("session/close", {"sessionId": session})
     if talk.version == 1:
-        ends = obj((await talk.answer(id)).get("result"))
+        answer = await talk.answer(id)
+        ends = obj(answer.get("result") or answer)
     else:
         first = await talk.until(
             lambda m: update_of(m).get("state") == "idle" or m.get("id") == close, "end of the closed turn"

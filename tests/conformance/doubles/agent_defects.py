@@ -127,6 +127,18 @@ def put(**members: Any) -> Callable[[Message], Any]:
     return lambda value: value.update(members)
 
 
+def stale(rows: list[Message]) -> None:
+    """The first option, the mode's, stays what it was."""
+    rows[0]["currentValue"] = "ask"
+
+
+def forgets_mode(agent: Any, message: Message) -> Any:
+    """Changes of the mode's option are not told, and nowhere to be seen in a session that is loaded."""
+    if agent.about == "session/load" and "result" in message:
+        stale(message["result"]["configOptions"])
+    return unsaid("config_option_update")(agent, message)
+
+
 # What is heard otherwise -----------------------------------------------------------------------------------------
 
 
@@ -493,8 +505,9 @@ DEFECTS = (
     ),
     Defect("one-option", "config.set", out=result("session/set_config_option", one_option)),
     Defect("any-value", "config.value", into=when(call("session/set_config_option"), takes_any_value)),
-    Defect("mode-alone", "modes.step", V1, unsaid("config_option_update")),
-    Defect("option-alone", "modes.step", V1, unsaid("current_mode_update")),
+    Defect("mode-alone", "modes.step", V1, told("config_option_update", lambda update: stale(update["configOptions"]))),
+    Defect("option-alone", "modes.step", V1, told("current_mode_update", put(currentModeId="do"))),
+    Defect("mode-forgotten", "modes.step", V1, forgets_mode),
     # Turns
     Defect("own-reason", "turn.tour", V1, result("session/prompt", put(stopReason="done"))),
     Defect("own-reason-2", "turn.tour", V2, told("state_update", put(stopReason="done"), state="idle")),
