@@ -27,9 +27,19 @@ class Coverage:
     def judged(self) -> bool:
         return bool(self.agent or self.client or self.proxy)
 
+    def of(self, side: str) -> tuple[str, ...]:
+        return getattr(self, side)
+
+    @property
+    def missing(self) -> bool:
+        """Is there a side whose duty it is, at which it is not judged, without a reason?"""
+        duty = self.requirement
+        return not duty.unobservable and not all(self.of(side) or side in duty.unseen for side in duty.sides)
+
     def line(self) -> str:
         duty = self.requirement
-        found = [f"{side}: {' '.join(ids)}" for side in SIDES if (ids := getattr(self, side))]
+        found = [f"{side}: {' '.join(ids)}" for side in SIDES if (ids := self.of(side))]
+        found += [f"not the {side}: {reason}" for side, reason in duty.unseen.items()]
         none = f"not observable: {duty.unobservable}" if duty.unobservable else "NOT JUDGED"
         told = "; ".join(found) or none
         return f"{duty.id}  {duty.level:<6}  {duty.who:<6}  {duty.text}\n           {told}"
@@ -44,29 +54,49 @@ def coverage(version: int) -> list[Coverage]:
     ]
 
 
-def counts() -> tuple[int, int, int]:
-    """Over both versions: requirements, those that are judged, those that no wire shows."""
-    rows = {row.requirement.id: row for version in (1, 2) for row in coverage(version)}
-    judged = {row.requirement.id for version in (1, 2) for row in coverage(version) if row.judged}
-    return len(rows), len(judged), sum(row.requirement.unobservable is not None for row in rows.values())
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many requirements there are, are judged, and no wire shows; of those that bind both sides, at how many."""
+
+    every: int
+    judged: int
+    unseen: int
+    both: int
+    one_side: int
+
+    def line(self) -> str:
+        return (
+            f"{self.every} requirements, {self.judged} judged, {self.unseen} that no wire shows; {self.both} bind both "
+            f"sides and are judged, at {self.one_side} of them one side's part is not to be seen"
+        )
+
+
+def counts(*versions: int) -> Counts:
+    """Over some versions of the protocol."""
+    rows: dict[str, list[Coverage]] = {}
+    for row in (row for version in versions for row in coverage(version)):
+        rows.setdefault(row.requirement.id, []).append(row)
+    judged = {id: found for id, found in rows.items() if any(row.judged for row in found)}
+    both = [found for found in judged.values() if found[0].requirement.who == "both"]
+    one_side = [found for found in both if any(row.requirement.unseen for row in found)]
+    unseen = sum(found[0].requirement.unobservable is not None for found in rows.values())
+    return Counts(len(rows), len(judged), unseen, len(both), len(one_side))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0 if every requirement that can be seen is judged, 1 if not."""
     parser = argparse.ArgumentParser(prog="acp check coverage", description=__doc__)
     parser.add_argument("--protocol", type=int, choices=[1, 2], action="append", help="of this version; default: both")
-    parser.add_argument("--missing", action="store_true", help="only what is not judged")
+    parser.add_argument("--missing", action="store_true", help="only what is not judged and could be")
     options = parser.parse_args(argv)
     missing = False
     for version in options.protocol or (1, 2):
         rows = coverage(version)
-        judged = sum(row.judged for row in rows)
-        print(f"Version {version}: {len(rows)} requirements, {judged} judged, {len(rows) - judged} not\n")
+        print(f"Version {version}: {counts(version).line()}\n")
         for row in rows:
-            if not (options.missing and row.judged):
+            if row.missing or not options.missing:
                 print(row.line())
         print()
-        missing |= any(not row.judged and not row.requirement.unobservable for row in rows)
-    every, judged, unseen = counts()
-    print(f"Both versions: {every} requirements, {judged} judged, {unseen} that no wire shows")
+        missing |= any(row.missing for row in rows)
+    print(f"Both versions: {counts(1, 2).line()}")
     return 1 if missing else 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from .facts import read
@@ -10,7 +11,10 @@ from .facts import read
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """One duty of one side or of both; `unobservable` says why no wire can show it, where none can."""
+    """One duty of one side or of both; `unobservable` says why no wire can show it, where none can.
+
+    `unseen` says the same of one side's part in a duty of both: side → reason.
+    """
 
     id: str
     who: str
@@ -22,6 +26,12 @@ class Requirement:
     aliases: tuple[str, ...]
     stage: str = "stable"
     unobservable: str | None = None
+    unseen: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """Whose duty it is."""
+        return ("agent", "client") if self.who == "both" else (self.who,)
 
 
 def requirements(version: int) -> dict[str, Requirement]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from acp.conformance.__main__ import main
-from acp.conformance.coverage import SIDES, counts, coverage
+from acp.conformance.coverage import Counts, counts, coverage
 from acp.conformance.requirements import requirements
 
 
@@ -16,10 +16,12 @@ def test_a_requirement_is_judged_or_no_wire_shows_it(version: int) -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_requirement_is_judged_at_the_side_whose_it_is(version: int) -> None:
+def test_a_requirement_is_judged_at_every_side_whose_it_is_or_there_is_a_reason(version: int) -> None:
     for row in coverage(version):
-        if row.judged and row.requirement.who in SIDES:
-            assert getattr(row, row.requirement.who), row.requirement.id
+        duty = row.requirement
+        for side in () if duty.unobservable else duty.sides:
+            assert bool(row.of(side)) != (side in duty.unseen), f"{duty.id}: {side}"
+        assert not duty.unseen or set(duty.unseen) < set(duty.sides), duty.id
 
 
 def test_a_requirement_says_the_same_in_both_versions() -> None:
@@ -34,7 +36,14 @@ def test_a_requirement_says_the_same_in_both_versions() -> None:
 
 
 def test_all_that_can_be_seen_is_judged_and_the_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    every, judged, unseen = counts()
-    assert (every, judged, unseen) == (163, 152, 11)
+    assert counts(1, 2) == Counts(every=163, judged=152, unseen=11, both=40, one_side=6)
     assert main(["coverage"]) == 0
     assert "163 requirements, 152 judged, 11 that no wire shows" in capsys.readouterr().out
+
+
+def test_what_is_judged_at_no_side_is_missing_and_the_command_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("acp.conformance.coverage.client_checks", lambda version: [])  # pyright: ignore[reportUnknownLambdaType]
+    assert main(["coverage", "--missing", "--protocol", "1"]) == 1
+    assert "ACP-001" in capsys.readouterr().out
