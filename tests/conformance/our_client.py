@@ -35,6 +35,8 @@ from acp_server.network.http_door import HttpDoor
 from acp_server.network.server import Server
 from acp_server.network.visits import ServedTransport
 
+BYTES = ["rpc.split", "rpc.joined", "rpc.stderr", "end.dies", "end.early", "cancel.permission", "cancel.late"]
+"""Checks that want a process, or bytes and not texts: over stdio alone."""
 Wait = Callable[[], Awaitable[None]]
 """Comes back when the client is interrupted."""
 

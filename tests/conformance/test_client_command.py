@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import shlex
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import pytest
-from our_client import Ours, OursAtUrl
+from our_client import BYTES, Ours, OursAtUrl
 
 from acp.conformance.__main__ import main
 from acp.conformance.client.checks import client_checks
 from acp.conformance.client.run import check_client
 from acp.conformance.client.serve import serve
 from acp.conformance.client.settings import ClientSettings
+from acp.conformance.client.stage import open_stage
 from acp.conformance.verdicts import Report
 
 HERE = Path(__file__).parent
@@ -25,8 +29,6 @@ OURS = [sys.executable, str(HERE / "our_client.py")]
 EXEC = [sys.executable, "-m", "acp_client", "--agent", "{agent}", "--cwd", "{cwd}"]
 
 
-BYTES = ["rpc.split", "rpc.joined", "rpc.stderr", "end.dies", "end.early", "cancel.permission", "cancel.late"]
-"""Checks that want a process, or bytes and not texts."""
 LEFT_TO_OTHERS = {"fs.no-read", "fs.no-write", "terminal.none", "elicit.none", "wire.login", "wire.meta", "wire.values"}
 """Of our client there is nothing to judge in these: it announces everything, and logs in nowhere."""
 NOT_YET = {"status.open", "mcp.message"}
@@ -100,6 +102,24 @@ def test_a_client_that_starts_no_agent_fails(
 )
 def test_a_command_line_without_sense_is_told_apart(arguments: list[str]) -> None:
     assert main(["client", *arguments]) == 2
+
+
+def test_the_agent_that_is_played_waits_for_a_stderr_that_does_not_block() -> None:
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)  # as node does with a stderr that it hands on
+
+    async def run(read: Callable[[int], bytes]) -> bytes:
+        found = b""
+        async with open_stage() as stage:
+            process = await anyio.open_process(stage.command, stdout=subprocess.DEVNULL, stderr=theirs)
+            os.close(theirs)
+            async with process, await stage.enter() as wire, anyio.create_task_group() as group:
+                group.start_soon(wire.complain, bytes(2**20))
+                found = await anyio.to_thread.run_sync(read, 2**20)
+        return found
+
+    with open(ours, "rb") as reader:
+        assert len(anyio.run(run, reader.read)) == 2**20
 
 
 def test_a_client_of_version_1_does_not_conform_to_version_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,7 @@
-"""Our agent keeps the protocol: both versions, in this process and over the network whole, over stdio its own part."""
+"""Our agent keeps the protocol: both versions, in this process and over the network whole, over stdio its own part.
+
+`table.py` judges it whole over stdio too, which takes longer than these tests may.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,13 @@ SCRIPTED = [
 ]
 
 
+def in_this_process() -> Here:
+    async def talk(transport: Transport) -> None:
+        await serve(Agent(ScriptedBackend(), unstable=UNSTABLE), transport)
+
+    return Here(talk)
+
+
 def judge(reach: Reach, version: int, *only: str) -> Report:
     settings = AgentSettings(version=version, timeout=20.0, prompts=PROMPTS, jobs=4)
     return anyio.run(functools.partial(check_agent, reach, settings, only=only))
@@ -55,10 +65,7 @@ def faults(report: Report) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_our_agent_conforms_in_this_process(version: int) -> None:
-    async def talk(transport: Transport) -> None:
-        await serve(Agent(ScriptedBackend(), unstable=UNSTABLE), transport)
-
-    report = judge(Here(talk), version)
+    report = judge(in_this_process(), version)
     assert faults(report) == []
     assert report.conformant
     assert report.count("pass") > 75
