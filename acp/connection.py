@@ -178,7 +178,7 @@ class Connection:
         """No answer can come any more."""
         self.reason = self.reason or reason
         for waiter in self._waiters.values():
-            waiter.settle(ConnectionClosed(self.reason))
+            waiter.fail(ConnectionClosed(self.reason))
         self._waiters.clear()
 
     # What we say -----------------------------------------------------------------------------------------

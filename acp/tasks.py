@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import anyio
 from anyio.abc import TaskGroup
 
+from .at_once import Beginner, Wake
+
 
 class AnyEvent(Protocol):
     """What `anyio.Event` and `asyncio.Event` have in common."""
@@ -17,6 +19,16 @@ class AnyEvent(Protocol):
     def set(self) -> object: ...
 
     def is_set(self) -> bool: ...
+
+    async def wait(self) -> object: ...
+
+
+class Arrival(Protocol):
+    """Something that comes once. On asyncio a `set` lets those who wait go on before it returns."""
+
+    def set(self) -> object: ...
+
+    def set_soon(self) -> object: ...
 
     async def wait(self) -> object: ...
 
@@ -55,13 +67,16 @@ def light_start(group: TaskGroup) -> Start:
     """A way to start tasks that catch their own exceptions, and that their owner cancels and waits for by itself.
 
     A task group's bookkeeping is a quarter of the time in which a request is answered. On asyncio these are bare tasks,
-    in which anyio's scopes work as in any other; on trio there are none, and they are the group's.
+    in which anyio's scopes work as in any other, each with its first step taken when `start` returns. On trio there are
+    none, and they are the group's.
     """
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return group.start_soon
     running: set[asyncio.Task[None] | None] = set()  # the loop itself holds its tasks weakly
+
+    begin = Beginner(loop).begin
 
     async def run(work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
         try:
@@ -70,7 +85,9 @@ def light_start(group: TaskGroup) -> Start:
             running.discard(asyncio.current_task())  # a callback for it would cost a round of the loop
 
     def start(work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
-        running.add(loop.create_task(run(work, *args)))
+        task = begin(run(work, *args))
+        if not task.done():
+            running.add(task)
 
     return start
 
@@ -102,3 +119,45 @@ def light_event() -> AnyEvent:
     except RuntimeError:
         return anyio.Event()
     return asyncio.Event()
+
+
+class _Arrived:
+    """`Arrival` on asyncio."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[Wake] = []
+        self._is_set = False
+
+    def set(self) -> None:
+        self._is_set = True
+        while self._waiting:
+            self._waiting.pop().set()
+
+    def set_soon(self) -> None:
+        self._is_set = True
+        while self._waiting:
+            self._waiting.pop().set_soon()
+
+    async def wait(self) -> None:
+        if not self._is_set:
+            wake = Wake(loop=self._loop)
+            self._waiting.append(wake)
+            await wake  # of one that is cancelled, `set` takes no notice
+
+
+class _TrioArrival:
+    """`Arrival` elsewhere."""
+
+    def __init__(self) -> None:
+        event = anyio.Event()
+        self.set = self.set_soon = event.set
+        self.wait = event.wait
+
+
+def arrival() -> Arrival:
+    """Made where an event loop runs."""
+    try:
+        return _Arrived(asyncio.get_running_loop())
+    except RuntimeError:
+        return _TrioArrival()

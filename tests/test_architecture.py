@@ -15,7 +15,18 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("acp", "acp_server", "acp_client", "laguna_backend")
 
 # Of acp, these and no more may wait for something; of those, these may not.
-IMPURE = ("__main__", "connection", "answering", "pending", "signals", "tasks", "transports/", "proxy/", "conformance/")
+IMPURE = (
+    "__main__",
+    "at_once",
+    "connection",
+    "answering",
+    "pending",
+    "signals",
+    "tasks",
+    "transports/",
+    "proxy/",
+    "conformance/",
+)
 PURE = ("transports/lines", "transports/sse", "transports/messages", "proxy/chain", "proxy/routes", "proxy/wrapping")
 WAITING = {"anyio", "asyncio", "trio", "socket", "subprocess", "threading", "time", "select", "signal"}
 

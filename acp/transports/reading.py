@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable
-from contextvars import Context
-from typing import Any, Protocol
+from typing import Protocol
 
 import anyio
 import anyio.to_thread
+
+from ..at_once import Wake
 
 READ_SIZE = 2**16
 AHEAD = 2
@@ -75,7 +75,7 @@ class Registered:
     def __init__(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
         self._loop, self._fd = loop, fd
         self._pieces: deque[bytes] = deque()
-        self._waiter: _Wake | None = None
+        self._waiter: Wake | None = None
         self._error: Exception | None = None
         self._watching = False
         self._watch()
@@ -85,7 +85,7 @@ class Registered:
             if self._error is not None:
                 raise self._error
             self._watch()
-            self._waiter = _Wake(loop=self._loop)
+            self._waiter = Wake(loop=self._loop)
             try:
                 await self._waiter
             finally:
@@ -126,31 +126,3 @@ class Registered:
     def _wake(self) -> None:
         if self._waiter is not None:
             self._waiter.set()
-
-
-class _Wake(asyncio.Future[None]):
-    """A future whose task goes on in the very callback that sets it, and not in the loop's next round.
-
-    Only a callback of the event loop may `set` it: a task cannot run inside another.
-    """
-
-    _task: tuple[Callable[[Any], object], Context | None] | None = None
-
-    def add_done_callback(self, resume: Callable[[Any], object], /, *, context: Context | None = None) -> None:
-        self._task = (resume, context)
-
-    def set(self) -> None:
-        """Let the task go on, now."""
-        if not self.done():
-            self.set_result(None)
-            if self._task is not None:
-                resume, context = self._task
-                context.run(resume, self) if context is not None else resume(self)
-
-    def cancel(self, msg: Any = None) -> bool:
-        if not super().cancel(msg):
-            return False
-        if self._task is not None:
-            resume, context = self._task
-            self.get_loop().call_soon(resume, self, context=context)
-        return True
