@@ -34,16 +34,20 @@ def _classes() -> Iterable[type]:
 
 
 _CLASSES: Final[Mapping[str, type]] = {cls.__name__: cls for cls in _classes()}
+_RECORDED: Final = frozenset(_CLASSES.values())
 
 
 def to_json(value: Any) -> Json:
     """The JSON of a value of `acp.updates` or `model`, or of a tuple of them."""
-    if isinstance(value, tuple):
-        return [to_json(item) for item in cast("tuple[Any, ...]", value)]
-    if not is_dataclass(value) or isinstance(value, type):
+    kind = type(value)
+    if kind is str or kind is int or value is None:
         return value
-    said: dict[str, Json] = {CLASS: type(value).__name__}
-    for name, default, is_plain in _fields(type(value)):
+    if kind is tuple:
+        return [to_json(item) for item in value]
+    if kind not in _RECORDED:
+        return value
+    said: dict[str, Json] = {CLASS: kind.__name__}
+    for name, default, is_plain in _fields(kind):
         item = getattr(value, name)
         if item is not UNSET and item != default:
             said[name] = _as_dict(item) if is_plain else to_json(item)
