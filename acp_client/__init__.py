@@ -1,6 +1,6 @@
 """A client of ACP agents: a library, `acp exec` and `acp chat`.
 
-    client ─► session ─► inbox       Client, Session, Turn: of no version
+    client ─► session ─► turn ─► inbox    Client, Session, Turn: of no version
       │          └► ledger           the session's state, as a Snapshot
       └► opening ─► surface_v1, _v2  what the versions say
     host/                            what the agent may ask of us: files, commands, forms, permission
@@ -32,9 +32,10 @@ from .host.local import LocalFiles
 from .host.terminals import LocalTerminals, Terminals
 from .launch import CannotStart, own_agent
 from .reconnect import ConnectionState, Reconnect
-from .session import Session, Turn
+from .session import Session
 from .snapshot import Change, Snapshot
 from .surface import AgentInfo, SystemPrompt, Usage
+from .turn import Turn
 
 __all__ = [
     "Accepted",

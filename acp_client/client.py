@@ -32,8 +32,9 @@ from .opening import INITIALIZE, open_surface
 from .provided import Provided, Tell
 from .reconnect import OnState, Reconnect
 from .rejoined import HeldElsewhere
-from .session import KEPT_UPDATES, Session, Turn
+from .session import KEPT_UPDATES, Session
 from .surface import AgentInfo, Opened, PendingTurn, Place, Question, SessionCard, Surface, SystemPrompt
+from .turn import Turn
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor

@@ -30,8 +30,8 @@ from .rejoined import HeldElsewhere
 
 if TYPE_CHECKING:
     from .client import Client
-    from .session import Turn
     from .surface import PendingTurn
+    from .turn import Turn
 
 log = logging.getLogger("acp")
 

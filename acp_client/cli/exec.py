@@ -26,7 +26,7 @@ from acp.updates import Update
 from ..client import Client, connect
 from ..host.host import Ask, Host, PermissionRequest, allow_all, allow_edits_or
 from ..reconnect import ConnectionState
-from ..session import Turn
+from ..turn import Turn
 from .asking import Quit, TerminalAsk
 from .console import Console
 from .events import EventLog

@@ -192,7 +192,7 @@ async def test_cancelling_the_callers_scope_cancels_the_turn() -> None:
 async def test_an_agent_that_does_not_end_a_cancelled_turn_is_left(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("acp_client.session.LEAVE", 0.1)
+    monkeypatch.setattr("acp_client.turn.LEAVE", 0.1)
     async with in_session() as (session, agent, group):
         group.start_soon(agent.hear_call, "session/prompt")
         async with session.prompt("hi") as turn:
