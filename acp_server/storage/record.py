@@ -39,7 +39,7 @@ _RECORDED: Final = frozenset(_CLASSES.values())
 
 def to_json(value: Any) -> Json:
     """The JSON of a value of `acp.updates` or `model`, or of a tuple of them."""
-    kind = type(value)
+    kind = cast("type[Any]", type(value))
     if kind is str or kind is int or value is None:
         return value
     if kind is tuple:
