@@ -17,7 +17,7 @@ demo: setup
 	$(BIN)/python demo/run.py
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .

@@ -12,6 +12,10 @@ import pytest
 # Triton reads it once, when it is imported, which transformers does: its kernels run on the CPU.
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
+# Several processes share the cores when tests run side by side: more threads in each would only get in the way.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
