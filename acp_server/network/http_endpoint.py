@@ -172,7 +172,8 @@ class HttpEndpoint:
                 return Refusal(400, f"the header {SESSION_ID} is no id of a session")
             if named is None and message.method in _NAMED:
                 return Refusal(400, f"the header {SESSION_ID} is missing")
-            refusal = await connection.post(text, message, named)
+            refusal = self._server.visits.refusal if message.is_request else None  # what runs may still be answered
+            refusal = refusal or await connection.post(text, message, named)
         finally:
             self._posting[connection] -= 1
             if not self._posting[connection]:

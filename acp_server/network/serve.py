@@ -7,7 +7,8 @@ A session outlives a connection that breaks (`shelter`); one that its client clo
 sessions.
 
 SIGTERM and SIGINT end it: nobody new gets in (503), turns that run get some seconds, then every connection is closed
-with 1001 and every child process is killed. A second one does not wait.
+with 1001 and every child process is killed. A second one does not wait for turns, a third not for farewells either.
+Over HTTP a farewell is the last line of each stream of events, and new requests of a connection are refused as well.
 """
 
 from __future__ import annotations

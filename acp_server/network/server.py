@@ -27,6 +27,8 @@ from .websocket_door import WebSocketDoor
 log = logging.getLogger(__name__)
 
 BACKLOG = 128
+ENDING = 5.0
+"""Seconds that connections get to say farewell when they are cut."""
 BREATHER = 0.1
 """Seconds between attempts to accept when there are too many open files."""
 _TRY_AGAIN = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED}
@@ -66,7 +68,7 @@ class Door(Protocol):
 
 
 class Server:
-    """Serves `talk` behind a gate. Run `serve` in a task, once for each address to listen on; `drain` ends it."""
+    """Serves `talk` behind a gate. Run `serve` in a task, once for each address to listen on; `drain`, `cut` end it."""
 
     def __init__(
         self, talk: Talk, gate: Gate, *, limits: ServerLimits | None = None, tls: ssl.SSLContext | None = None
@@ -119,6 +121,14 @@ class Server:
         """Let nobody in any more, what runs go on for some seconds, and have every connection closed with 1001."""
         self.visits.leave()
         with anyio.move_on_after(seconds):
+            await self.visits.wait_gone()
+        await self.cut()
+
+    async def cut(self) -> None:
+        """Let nobody in any more, cancel what runs, and close every connection with 1001: in `ENDING` seconds."""
+        self.visits.leave()
+        self.visits.cut()
+        with anyio.move_on_after(ENDING):
             await self.visits.wait_gone()
 
     # One connection ----------------------------------------------------------------------------------

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import anyio
 
-from acp.signals import stop_asked
+from acp.signals import stop_signals
 from acp.transports.lines import LONGEST_LINE
 from acp.transports.remote import HEARTBEAT, STALL, Limits
 
@@ -18,8 +20,6 @@ from .visits import Talk
 DEFAULT = "127.0.0.1:8765"
 DRAIN = 10.0
 """Seconds that turns get to end when the server is stopped."""
-ENDING = 15.0
-"""Seconds that connections get to close after that."""
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def _addresses(options: argparse.Namespace) -> list[tuple[str, int, bool]]:
 
 
 async def run_server(server: Server, options: argparse.Namespace, name: str) -> int:
-    """Serve until SIGTERM or SIGINT; a second one does not wait for turns. The exit status."""
+    """Serve until SIGTERM or SIGINT. A second one does not wait for turns, a third for nobody. The exit status."""
     async with anyio.create_task_group() as group:
         for host, port, is_http in _addresses(options):
             try:
@@ -75,15 +75,18 @@ async def run_server(server: Server, options: argparse.Namespace, name: str) -> 
                 group.cancel_scope.cancel()
                 return 1
             print(f"{name}: {url}", file=sys.stderr, flush=True)
-        await stop_asked()
-        group.start_soon(_drain, server, options.drain, group.cancel_scope)
-        await stop_asked()
-        group.cancel_scope.cancel()
+        with stop_signals() as signals:  # one for all of them: between two, a signal would kill the process
+            await anext(signals)
+            group.start_soon(_end, partial(server.drain, options.drain), group.cancel_scope)
+            await anext(signals)
+            group.start_soon(_end, server.cut, group.cancel_scope)
+            await anext(signals)
+            group.cancel_scope.cancel()
     return 0
 
 
-async def _drain(server: Server, seconds: float, scope: anyio.CancelScope) -> None:
-    await server.drain(seconds)
+async def _end(how: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> None:
+    await how()
     scope.cancel()
 
 

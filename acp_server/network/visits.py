@@ -45,6 +45,7 @@ class _Visit:
     transport: ServedTransport
     principal: str
     gone: anyio.Event = field(default_factory=anyio.Event)
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
 
 class Visits:
@@ -66,7 +67,7 @@ class Visits:
         log.info("connection %s of %s", id[:8], who)
         self._here[id] = here = _Visit(transport, visitor.principal)
         try:
-            with self.busy():
+            with self.busy(), here.scope:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._expect_words, transport)
                     await self._talk(transport, visitor, self.leaving)
@@ -104,6 +105,11 @@ class Visits:
         for one in self._here.values():
             one.transport.farewell = GOING_AWAY
         self.leaving.set()
+
+    def cut(self) -> None:
+        """Have everybody leave now, whatever runs; each is told the farewell."""
+        for one in self._here.values():
+            one.scope.cancel()
 
     async def wait_gone(self) -> None:
         """Wait until nobody is there."""

@@ -17,7 +17,7 @@ from announced import announced
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from acp.errors import ConnectionClosed
+from acp.errors import ConnectionClosed, RequestError
 from acp.transports.remote import CannotConnect
 from acp.transports.remote_url import connect as reach
 from acp.transports.websocket_opening import connect_websocket
@@ -44,6 +44,10 @@ class Server:
     async def stop(self) -> tuple[int, str]:
         """End it with SIGTERM; its status and what it said after the URL."""
         self.process.send_signal(signal.SIGTERM)
+        return await self.stopped()
+
+    async def stopped(self) -> tuple[int, str]:
+        """What `stop` says, of one that was told to end."""
         words = b""
         try:
             while True:
@@ -54,7 +58,7 @@ class Server:
 
 @asynccontextmanager
 async def served(*arguments: str) -> AsyncGenerator[Server]:
-    where = () if "--http" in arguments else ("--ws", "127.0.0.1:0")
+    where = () if {"--http", "--ws"} & {*arguments} else ("--ws", "127.0.0.1:0")
     command = [sys.executable, "-m", "acp", "serve", *where, *SCRIPTED, *arguments]
     async with announced(*command, seconds=30) as server:
         yield Server(server.process, server.lines, server.url)
@@ -81,7 +85,7 @@ async def test_it_says_where_it_is_and_ends_when_it_is_told_to(tmp_path: Path) -
         assert "Traceback" not in log
 
 
-async def take(session: Session, act: Callable[[], None]) -> None:
+async def take(session: Session, act: Callable[[], object]) -> None:
     """Take a turn that never ends, and act on its first update."""
     async with session.prompt("slow") as turn:
         await anext(aiter(turn))
@@ -90,24 +94,37 @@ async def take(session: Session, act: Callable[[], None]) -> None:
             pass
 
 
-async def test_a_turn_that_does_not_end_in_time_is_cut_off_with_1001(tmp_path: Path) -> None:
-    async with served("--drain", "0.3") as server, connect(server.url, reconnect=None) as client:
+WAYS = pytest.mark.parametrize("way", ["ws", "http", "ws at http"])
+
+
+@asynccontextmanager
+async def reached(way: str, *arguments: str) -> AsyncGenerator[tuple[Server, str]]:
+    """A server, and the URL to come to it by."""
+    where = ("--ws" if way == "ws" else "--http", "127.0.0.1:0")
+    async with served(*where, *arguments) as server:
+        yield server, server.url.replace("http:", "ws:") if way == "ws at http" else server.url
+
+
+@WAYS
+async def test_a_turn_that_does_not_end_in_time_is_cut_off_with_1001(way: str, tmp_path: Path) -> None:
+    async with reached(way, "--drain", "0.3") as (server, url), connect(url, reconnect=None) as client:
         session = await client.new_session(tmp_path)
-        with pytest.raises(ConnectionClosed, match="1001"):
+        with anyio.fail_after(20), pytest.raises(ConnectionClosed, match="1001"):
             await take(session, lambda: server.process.send_signal(signal.SIGTERM))
-        assert await server.process.wait() == 0
+        assert (await server.stopped())[0] == 0
 
 
+@WAYS
 async def test_nobody_new_gets_in_while_turns_end_and_a_second_signal_does_not_wait_for_them(
-    tmp_path: Path,
+    way: str, tmp_path: Path
 ) -> None:
-    async with served("--drain", "100") as server, connect(server.url, reconnect=None) as client:
+    async with reached(way, "--drain", "100") as (server, url), connect(url, reconnect=None) as client:
         session = await client.new_session(tmp_path)
         async with anyio.create_task_group() as group:
             running = anyio.Event()
 
             async def turn() -> None:
-                with pytest.raises(ConnectionClosed):
+                with pytest.raises(ConnectionClosed, match="1001"):
                     await take(session, running.set)
 
             group.start_soon(turn)
@@ -115,11 +132,37 @@ async def test_nobody_new_gets_in_while_turns_end_and_a_second_signal_does_not_w
             server.process.send_signal(signal.SIGTERM)
             with pytest.raises(CannotConnect) as refused:  # noqa: PT012
                 while True:  # until it has heard the signal
-                    async with reach(server.url) as transport:
-                        await transport.send(INITIALIZE)
-                        await transport.receive()
+                    await knock(url)
             assert (refused.value.status, refused.value.retry_after) == (503, 5.0)
-            assert (await server.stop())[0] == 0
+            if way == "http":
+                with pytest.raises(RequestError, match="503"):
+                    await client.new_session(tmp_path)
+            with anyio.fail_after(20):
+                status, log = await server.stop()
+            assert status == 0
+            assert "Traceback" not in log
+
+
+async def test_of_signals_that_come_together_none_is_missed(tmp_path: Path) -> None:
+    async with served("--drain", "100") as server, connect(server.url, reconnect=None) as client:
+        session = await client.new_session(tmp_path)
+        both = signal.SIGTERM, signal.SIGINT  # of one kind the system tells one
+        with anyio.fail_after(20), pytest.raises(ConnectionClosed, match="1001"):
+            await take(session, lambda: [server.process.send_signal(one) for one in both])
+        with anyio.fail_after(20):
+            status, log = await server.stopped()
+        assert status == 0
+        assert "Traceback" not in log
+
+
+async def knock(url: str) -> None:
+    """Begin a connection. Raises CannotConnect where the server lets nobody in."""
+    async with reach(url) as transport:
+        try:
+            await transport.send(INITIALIZE)
+            await transport.receive()
+        except anyio.BrokenResourceError:
+            raise transport.refusal or anyio.BrokenResourceError from None
 
 
 async def certified(tmp_path: Path) -> tuple[Path, Path]:
