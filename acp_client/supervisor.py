@@ -54,13 +54,17 @@ class Supervisor:
         self._turns: dict[Turn, PendingTurn | AcpError] = {}
         self._changed = Bell()
         self._over = False
+        self._last = ""
+        """Why the last attempt to connect again failed."""
+        self._why = ""
+        """Why there are no more of them."""
         self.closing = False
 
     async def turn_lost(self, turn: Turn, error: ConnectionClosed) -> PendingTurn:
         """How a turn goes on whose connection is gone. Raises what ended it."""
         while turn not in self._turns:
             if self._over or self.closing:
-                raise error
+                raise ConnectionClosed(f"{error.reason}; {self._why}") if self._why else error
             await self._changed.wait()
         found = self._turns.pop(turn)
         if isinstance(found, AcpError):
@@ -79,21 +83,25 @@ class Supervisor:
             self._over = True
             self._changed.ring()
         if not self.closing:
-            self._tell("lost", self._client.connection.reason or "")
+            self._tell("lost", "; ".join(filter(None, (self._client.connection.reason, self._why))))
 
     async def _reconnect(self) -> bool:
         """One gap and the connection after it, to its end. False when there will be none."""
         assert self._transport is not None
         if self._transport.is_final:
+            self._why = "another connection would end alike"
             return False
         self._tell("reconnecting", self._client.connection.reason or "")
         deadline = anyio.current_time() + self._policy.patience
-        for pause in pauses(self._policy):
+        for count, pause in enumerate(pauses(self._policy)):
             if anyio.current_time() + pause > deadline:
+                self._why = f"connecting again was given up after {count} attempts in {self._policy.patience:g} s"
+                self._why += f", of which the last: {self._last}" if count else ""
                 return False
             await anyio.sleep(pause)
             outcome = await self._attempt(patient=anyio.current_time() + self._policy.most < deadline)
             if outcome is not None:
+                self._why = "" if outcome else f"connecting again is of no use: {self._last}"
                 return outcome
         return False
 
@@ -110,15 +118,18 @@ class Supervisor:
                 except (CannotStart, ConnectionClosed, HeldElsewhere) as error:
                     return await self._judge(error)
                 except AcpError as error:
-                    log.error("the agent is another one now: %s", error)
+                    self._last = f"the agent is another one now: {error}"
+                    log.error("%s", self._last)
                     return False
                 limit.deadline = math.inf
                 self._tell("connected")
                 await self._client.connection.wait_closed()
                 return True
+        self._last = f"the sessions were not open again within {START:g} s"
         return None
 
     async def _judge(self, error: AcpError) -> bool | None:
+        self._last = str(error)
         cause = error.__cause__ or (None if self._tried is None else self._tried.refusal)
         if isinstance(cause, ValueError) or getattr(cause, "status", None) in _FINAL_STATUSES:
             log.error("cannot connect again: %s", error)

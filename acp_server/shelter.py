@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 GRACE = 120.0
 """Seconds that a session waits for its client."""
 MOST_SHELTERED = 100
-"""Sessions that wait at a time; of more, those that wait longest are closed."""
+"""Sessions that wait at a time. Of more, one is closed: the one that waits longest of those in which no turn runs."""
 PROMPT_META = "acp-laguna/prompt"
 """Key of `_meta` of `session/prompt`: the client's own name for it, by which it will know it again."""
 TURN_META = "acp-laguna/turn"
@@ -150,7 +150,8 @@ class Shelter:
         """Keep a session whose client was lost."""
         line.cut()
         while len(self._waiting) >= MOST_SHELTERED:
-            (_, (oldest, _, claimed)) = self._waiting.popitem(last=False)
+            idle = (key for key, (one, _, _) in self._waiting.items() if not one.running)
+            oldest, _, claimed = self._waiting.pop(next(idle, next(iter(self._waiting))))
             claimed.set()
             self.group.start_soon(oldest.close)
         claimed = anyio.Event()
