@@ -43,7 +43,7 @@ AHEAD, LOOK = 0.1, 0.25
 """Seconds that are spent on that at a time, and between two times."""
 MOST_REPLIES = 1024
 """Pongs that may be unsent; a peer that pings more and reads none is given up."""
-_SOCKETS = {"asyncio.trsock", "trio._socket"}
+_SOCKETS = {"socket", "trio._socket"}
 _FINAL = {1000, 1002, 1003, 1007, 1008, 1009, 1010}
 """Close codes after which the same would happen again."""
 
@@ -139,7 +139,7 @@ class WebSocketTransport:
     def _descriptor(self) -> int:
         """What the system calls the socket; -1 where there is none, or nobody may write to it beside its stream.
 
-        Both event loops' streams have nothing unsent once `send` has returned, and their sockets tell when they are
+        Our streams and trio's have nothing unsent once `send` has returned, and their sockets tell when they are
         closed: a number that is used again is somebody else's.
         """
         return -1 if self._socket is None else int(self._socket.fileno())

@@ -36,6 +36,7 @@ from .remote import (
     checked_headers,
     is_loopback,
 )
+from .tcp import connect_tcp
 from .websocket import WebSocketTransport, running
 
 LARGEST_OPENING = 32 * 2**10
@@ -97,7 +98,7 @@ async def connect_websocket(
 
 async def _tcp(where: WebSocketURI, tls: ssl.SSLContext | None) -> ByteStream:
     if not where.secure:
-        return await anyio.connect_tcp(where.host, where.port)
+        return await connect_tcp(where.host, where.port)
     context = tls or ssl.create_default_context()
     return await anyio.connect_tcp(where.host, where.port, tls=True, ssl_context=context, tls_standard_compatible=False)
 

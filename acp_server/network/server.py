@@ -17,6 +17,7 @@ from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream,
 from anyio.streams.tls import TLSStream
 
 from acp.transports.remote import Limits
+from acp.transports.tcp import accept
 from acp.transports.websocket_opening import BadOpening
 
 from .crowd import Crowd
@@ -136,7 +137,7 @@ class Server:
     async def _accept(self, listener: SocketListener, door: Door, group: TaskGroup) -> None:
         while True:
             try:
-                stream = await listener.accept()
+                stream = await accept(listener)
             except OSError as error:
                 if error.errno not in _TRY_AGAIN:
                     raise
