@@ -80,19 +80,20 @@ async def rejoin(
     """`Surface.rejoin`, of either version; `turns` are its turns by session."""
     if prompt is None:
         try:
-            return await _open(surface, id, place, replay=False), None
+            return await open_again(surface, id, place, replay=False), None
         except LocalProtocolError:
-            return await _open(surface, id, place, replay=True), None
+            return await open_again(surface, id, place, replay=True), None
     turn = turns[id] = RejoinedTurn(surface.connection)
     try:
-        opened = await _open(surface, id, place, replay=True)
+        opened = await open_again(surface, id, place, replay=True)
         return opened, _rejoined(turn, opened.meta, prompt)
     except BaseException:
         turns.pop(id, None)
         raise
 
 
-async def _open(surface: Surface, id: str, place: Place, *, replay: bool) -> Opened:
+async def open_again(surface: Surface, id: str, place: Place, *, replay: bool) -> Opened:
+    """`Surface.open_session` of a session that was open; raises HeldElsewhere too."""
     try:
         return await surface.open_session(id, place, replay=replay)
     except RequestError as error:

@@ -43,7 +43,7 @@ from .catchup import CatchUp, Told
 from .host.elicitation import Answer, Dismissed, Request
 from .host.host import Host, PermissionRequest
 from .ledger import Ledger
-from .rejoined import HeldElsewhere
+from .rejoined import HeldElsewhere, open_again
 from .snapshot import Change, Snapshot
 from .surface import Opened, PendingTurn, Place, Question, Surface
 from .turn import Turn
@@ -244,8 +244,11 @@ class Session:
         """
         self.surface, turn = surface, self.turn
         if turn is None or turn.has_ended:
-            opened, _ = await surface.rejoin(self.id, self.place, None)
-            self.take(opened)
+            if any(terminal.exit is None for terminal in self.snapshot.terminals.values()):
+                await self._learn_again(surface)
+            else:
+                opened, _ = await surface.rejoin(self.id, self.place, None)
+                self.take(opened)
             return None
         text = "".join(block.text for block in turn.blocks if isinstance(block, TextBlock))
         plans = self.snapshot.plans
@@ -264,6 +267,16 @@ class Session:
             if surface.connection.closed:
                 raise
             return turn, error
+        finally:
+            self._catch_up = None
+            self._ledger.restarted()
+
+    async def _learn_again(self, surface: Surface) -> None:
+        """Read the history once more: what ran in the background has ended perhaps, and nobody was there to hear it."""
+        self._catch_up = CatchUp(self._told, self._calls, self.snapshot.plans, None, whole=self.saw_beginning)
+        self._ledger.restart()
+        try:
+            self.take(await open_again(surface, self.id, self.place, replay=True))
         finally:
             self._catch_up = None
             self._ledger.restarted()

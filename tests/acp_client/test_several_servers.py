@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -265,3 +267,28 @@ async def test_a_question_that_waits_for_its_client_is_asked_when_it_finds_back(
             assert await turn.text() == "done"
     assert len(asked) == 2
     assert (tmp_path / "a.txt").read_text() == "hello"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_what_ran_in_the_background_ends_with_the_server_that_lets_go_of_the_session_and_the_client_is_told(
+    tmp_path: Path, version: int
+) -> None:
+    async with world(tmp_path, version=version) as here:
+        session = await here.client.new_session(tmp_path)
+        command = json.dumps({"cmd": "echo $$ >pid; exec sleep 1000", "background": True})
+        async with session.prompt(f"call shell {command}") as turn:
+            await turn.text()
+        while not (tmp_path / "pid").exists():  # noqa: ASYNC110, a file
+            await anyio.sleep(0.01)
+        await here.move(1)
+        await here.connected_again()
+        with pytest.raises(ProcessLookupError):  # noqa: PT012
+            while True:
+                os.kill(int((tmp_path / "pid").read_text()), 0)
+                await anyio.sleep(0.01)
+        if version == 2:  # version 1 has no word for what runs besides a turn
+            assert session.snapshot.terminals["t1.1"].exit is not None
+            assert session.snapshot.background == ()
+        async with session.prompt('call shell_status {"shell_id": "t1.1"}') as turn:
+            updates = [update async for update in turn]
+        assert "it ended with its session" in str(updates)
