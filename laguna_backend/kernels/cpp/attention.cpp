@@ -41,6 +41,47 @@ F widened(const uint8_t* row, int64_t i) {
     return load_e4m3(row + i);
 }
 
+// scores[n * KEYS + i] = q[n] * key i, for the keys [KEYS, dim], of which `count` are there.
+void score(const float* keys, int64_t count, const float* q, int64_t many, int64_t dim, float* scores) {
+    if constexpr (WIDTH == LANES) {  // registers for sixteen sums at a time
+        for (int64_t key = 0; key < count; key += LANES)
+            for (int64_t n = 0; n < many; n++) {
+                F found[LANES];
+                for (auto& f : found) f = zero();
+                for (int64_t d = 0; d < dim; d += LANES) {
+                    F x = load(q + n * dim + d);
+                    for (int64_t i = 0; i < LANES; i++) found[i] = fma(x, load(keys + (key + i) * dim + d), found[i]);
+                }
+                store(scores + n * KEYS + key, sums(found));
+            }
+    } else {
+        std::memset(scores, 0, size_t(many) * KEYS * sizeof(float));
+        for (int64_t n = 0; n < many; n += TILE_INPUTS) {
+            const float* rows[TILE_INPUTS];
+            int64_t together = std::min<int64_t>(TILE_INPUTS, many - n);
+            for (int64_t t = 0; t < together; t++) rows[t] = q + (n + t) * dim;
+            for (int64_t key = 0; key < count; key += TILE_ROWS)
+                tile_of(together, keys + key * dim, dim, rows, dim, scores + n * KEYS + key, KEYS);
+        }
+    }
+}
+
+// out[n * dim + i] += the weighted values, sixteen dimensions of them, of T queries.
+template <int T = TILE_INPUTS>
+void weigh(int64_t together, const F* values, int64_t count, const float* scores, int64_t dim, float* out) {
+    if constexpr (T > 1) {
+        if (together < T) return weigh<T - 1>(together, values, count, scores, dim, out);
+    }
+    F sums_[T];
+    for (int t = 0; t < T; t++) sums_[t] = load(out + t * dim);
+    for (int64_t i = 0; i < count; i++) {
+        F value = values[i];
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++) sums_[t] = fma(value, all(scores[t * KEYS + i]), sums_[t]);
+    }
+    for (int t = 0; t < T; t++) store(out + t * dim, sums_[t]);
+}
+
 struct Sum {  // of one query, as far as it has come
     float most, total;
 };
@@ -56,17 +97,7 @@ void block(const Past& past, int64_t head, int64_t slot, int64_t count, const fl
     float* scores = scratch.take<float>(many * KEYS);
     for (int64_t i = 0; i < count; i++)
         for (int64_t d = 0; d < dim; d += LANES) store(wide + i * dim + d, widened<STORAGE>(k + i * row, d));
-    for (int64_t key = 0; key < KEYS; key += LANES)
-        for (int64_t n = 0; n < many; n++) {
-            F found[LANES];
-            for (auto& f : found) f = zero();
-            if (key < count)
-                for (int64_t d = 0; d < dim; d += LANES) {
-                    F x = load(q + n * dim + d);
-                    for (int64_t i = 0; i < LANES; i++) found[i] = fma(x, load(wide + (key + i) * dim + d), found[i]);
-                }
-            store(scores + n * KEYS + key, sums(found));
-        }
+    score(wide, count, q, many, dim, scores);
     for (int64_t i = 0; i < KEYS; i++) weights[i] = past.storage == KEEP8 ? (past.k_scales && i < count ? past.k_scales[at + i] : past.k_scale) : 1.0f;
     for (int64_t n = 0; n < many; n++) {
         float* s = scores + n * KEYS;
@@ -89,16 +120,8 @@ void block(const Past& past, int64_t head, int64_t slot, int64_t count, const fl
     for (int64_t d = 0; d < dim; d += LANES) {
         F values[KEYS];
         for (int64_t i = 0; i < count; i++) values[i] = widened<STORAGE>(v + i * row, d);
-        for (int64_t n = 0; n < many; n++) {
-            F a = load(out + n * dim + d), b = zero();
-            int64_t i = 0;
-            for (; i + 2 <= count; i += 2) {
-                a = fma(values[i], all(scores[n * KEYS + i]), a);
-                b = fma(values[i + 1], all(scores[n * KEYS + i + 1]), b);
-            }
-            if (i < count) a = fma(values[i], all(scores[n * KEYS + i]), a);
-            store(out + n * dim + d, add(a, b));
-        }
+        for (int64_t n = 0; n < many; n += TILE_INPUTS)
+            weigh(std::min<int64_t>(TILE_INPUTS, many - n), values, count, scores + n * KEYS, dim, out + n * dim + d);
     }
 }
 

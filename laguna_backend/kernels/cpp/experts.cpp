@@ -94,16 +94,16 @@ extern "C" void laguna_feed_forward(
     int64_t size = type == WIDE ? 4 : 2;
     Scratch scratch;
     float* normed = scratch.take<float>(count * hidden);
-    for (int64_t t = 0; t < count; t++) {
+    share(count > FEW ? threads : 1, count, [&](int64_t t) {
         widen((const char*)x + t * hidden * size, type, hidden, normed + t * hidden);
         normalise(normed + t * hidden, hidden, weight, eps, type);
-    }
+    });
     std::vector<Job> jobs = jobs_of(m, normed, hidden, count, type, threads, scratch);
 
     // gate and up, by expert and pieces of sixteen: silu(gate) * up
     const Matrix& any = m.experts ? m.gate_up : m.shared_gate_up;
     Input input(any, count, scratch);
-    for (int64_t t = 0; t < count; t++) input.set(any, t, normed + t * hidden, hidden);
+    share(count > FEW ? threads : 1, count, [&](int64_t t) { input.set(any, t, normed + t * hidden, hidden); });
     int64_t inner = any.rows / 2, lines = jobs.back().first + int64_t(jobs.back().rows.size());
     int64_t widest = inner;
     for (auto& job : jobs) widest = std::max(widest, job.gate_up.rows / 2);
@@ -138,12 +138,12 @@ extern "C" void laguna_feed_forward(
 
     // down, by pieces of the output, each expert's in order: the sum is the same whoever computes it
     std::vector<Input> downs;
-    for (auto& job : jobs) {
-        int64_t own_inner = job.gate_up.rows / 2;
-        downs.emplace_back(job.down, int64_t(job.rows.size()), scratch);
+    for (auto& job : jobs) downs.emplace_back(job.down, int64_t(job.rows.size()), scratch);
+    share(count > FEW ? threads : 1, int64_t(jobs.size()), [&](int64_t j) {
+        const Job& job = jobs[j];
         for (size_t t = 0; t < job.rows.size(); t++)
-            downs.back().set(job.down, int64_t(t), held + (job.first + int64_t(t)) * widest, own_inner);
-    }
+            downs[j].set(job.down, int64_t(t), held + (job.first + int64_t(t)) * widest, job.gate_up.rows / 2);
+    });
     std::vector<int32_t> every(count);
     for (int64_t t = 0; t < count; t++) every[t] = int32_t(t);
     int64_t blocks = (hidden + LANES - 1) / LANES, each = std::max<int64_t>(1, std::min<int64_t>(8, blocks / (4 * threads)));

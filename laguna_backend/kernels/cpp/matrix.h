@@ -240,10 +240,10 @@ void sixteen_of(const Matrix& m, int64_t first, const Input& x, const int32_t* w
     }
 }
 
-constexpr int64_t ENOUGH = 9;  // rows of input from which on a plain matrix goes by tiles
+constexpr int64_t FEW = 8;  // rows of input; more of them go by tiles, and what is done to each is shared out
 
 inline void sixteen(const Matrix& m, int64_t first, const Input& x, const int32_t* which, int64_t count, float* out) {
-    if (count >= ENOUGH && m.rows - first >= LANES) {
+    if (count > FEW && m.rows - first >= LANES) {
         int64_t at = first * m.columns;
         if (m.kind == BFLOAT16) return tiles((const uint16_t*)m.data + at, m.columns, x.wide, which, count, out);
         if (m.kind == FLOAT32) return tiles((const float*)m.data + at, m.columns, x.wide, which, count, out);

@@ -10,16 +10,17 @@ extern "C" void laguna_product(
     const Matrix& m = *matrix;
     Type type = Type(type_);
     Scratch scratch;
-    float* row = scratch.take<float>(m.columns > inputs ? m.columns : inputs);
     Input input(m, count, scratch);
     int32_t* which = scratch.take<int32_t>(count);
     int64_t size = type == WIDE ? 4 : 2;
-    for (int64_t t = 0; t < count; t++) {
+    share(count > FEW ? threads : 1, count, [&](int64_t t) {
+        Scratch own;
+        float* row = own.take<float>(m.columns > inputs ? m.columns : inputs);
         which[t] = int32_t(t);
         widen((const char*)x + t * inputs * size, type, inputs, row);
         if (weight) normalise(row, inputs, weight, eps, type);
         input.set(m, t, row, inputs);
-    }
+    });
     int64_t blocks = m.blocks(), each = blocks_a_task(m, blocks, threads);
     share(threads, (blocks + each - 1) / each, [&](int64_t task) {
         Scratch own;

@@ -34,19 +34,31 @@ inline V vector_at(const float* p) {
     return v;
 }
 
-inline float sum_of(V v) {
-    float parts[WIDTH];
-    std::memcpy(parts, &v, sizeof v);
-    for (int half = WIDTH / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++) parts[i] += parts[i + half];
-    return parts[0];
+// out[i] += the sum of v[i], of four vectors.
+inline void add_sums(const V* v, float* out) {
+#if LANES_AVX512 || LANES_AVX2
+    __m256 part[4];
+    for (int i = 0; i < 4; i++) {
+#if LANES_AVX512
+        part[i] = _mm256_add_ps(_mm512_castps512_ps256((__m512)v[i]), _mm512_extractf32x8_ps((__m512)v[i], 1));
+#else
+        part[i] = (__m256)v[i];
+#endif
+    }
+    __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(part[0], part[1]), _mm256_hadd_ps(part[2], part[3]));
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+    _mm_storeu_ps(out, _mm_add_ps(_mm_loadu_ps(out), four));
+#else
+    for (int i = 0; i < 4; i++) out[i] += (v[i][0] + v[i][2]) + (v[i][1] + v[i][3]);
+#endif
 }
 
-// out[t * LANES + r] += the products of TILE_ROWS rows of weights, `stride` apart, and T of input, over `columns`, a
-// multiple of STEP.
+// out[t * between + r] += the products of TILE_ROWS rows of weights, `stride` apart, and T of input, over `columns`, a
+// multiple of WIDTH.
 template <int T>
-inline void tile(const float* w, int64_t stride, const float* const* x, int64_t columns, float* out) {
-    V sums[TILE_ROWS][T];
+inline void tile(
+    const float* w, int64_t stride, const float* const* x, int64_t columns, float* out, int64_t between) {
+    V sums[T][TILE_ROWS];
 #pragma GCC unroll 8
     for (auto& row : sums)
 #pragma GCC unroll 8
@@ -65,19 +77,20 @@ inline void tile(const float* w, int64_t stride, const float* const* x, int64_t 
         for (int r = 0; r < TILE_ROWS; r++) {
             V weights = vector_at(w + r * stride + k);
 #pragma GCC unroll 8
-            for (int t = 0; t < T; t++) sums[r][t] += weights * input[t];
+            for (int t = 0; t < T; t++) sums[t][r] += weights * input[t];
         }
     }
-    for (int r = 0; r < TILE_ROWS; r++)
-        for (int t = 0; t < T; t++) out[t * LANES + r] += sum_of(sums[r][t]);
+#pragma GCC unroll 8
+    for (int t = 0; t < T; t++) add_sums(sums[t], out + t * between);
 }
 
 template <int T = TILE_INPUTS>
-inline void tile_of(int64_t many, const float* w, int64_t stride, const float* const* x, int64_t columns, float* out) {
+inline void tile_of(
+    int64_t many, const float* w, int64_t stride, const float* const* x, int64_t columns, float* out, int64_t between) {
     if constexpr (T > 1) {
-        if (many < T) return tile_of<T - 1>(many, w, stride, x, columns, out);
+        if (many < T) return tile_of<T - 1>(many, w, stride, x, columns, out, between);
     }
-    tile<T>(w, stride, x, columns, out);
+    tile<T>(w, stride, x, columns, out, between);
 }
 
 inline void widen_rows(const uint16_t* w, int64_t stride, int64_t columns, float* out) {
@@ -113,7 +126,7 @@ void tiles(const Number* w, int64_t columns, const float* x, const int32_t* whic
             int64_t together = count - t < TILE_INPUTS ? count - t : TILE_INPUTS;
             for (int64_t i = 0; i < together; i++) rows[i] = x + which[t + i] * columns + begin;
             for (int64_t r = 0; r < LANES; r += TILE_ROWS)
-                tile_of(together, weights + r * stride, stride, rows, many, out + t * LANES + r);
+                tile_of(together, weights + r * stride, stride, rows, many, out + t * LANES + r, LANES);
         }
     }
     for (int64_t t = 0; t < count && whole < columns; t++)
