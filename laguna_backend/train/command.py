@@ -14,7 +14,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from ..checkpoint.adapter import Adapter, save_adapter
 from ..checkpoint.configuration import read_config
 from ..checkpoint.weights import load_weights
 from ..loading import chat_template, name_of, parameters, tokenizer_of
-from ..model.device import place, spread
+from ..model.device import place, quick_bfloat16, spread
 from ..model.linear import GROUPS, PRECISIONS, Packer
 from .conversations import read_documents
 from .errors import TrainingError, WrongUse
@@ -252,6 +252,8 @@ def main(argv: Sequence[str]) -> int:
         options = chosen(argv)
         size = parameters(read_config(options.base))
         placement = place(options.device, options.dtype, parameters=size, packed=options.weights != "bf16")
+        if options.dtype is None and options.lora is None and not quick_bfloat16(placement.device):
+            placement = replace(placement, dtype=torch.float32)  # what learns lies there in float32 anyway
         spread(placement, size)
         if options.threads:
             torch.set_num_threads(options.threads)

@@ -21,6 +21,8 @@ from laguna_backend.__main__ import main
 from laguna_backend.backend import NANO
 from laguna_backend.checkpoint.adapter import read_adapter
 from laguna_backend.loading import load
+from laguna_backend.model.device import Placement
+from laguna_backend.train import command as command_module
 from laguna_backend.train import trainer as trainer_module
 from laguna_backend.train.figures import Log, forward_work, visible_pairs
 from laguna_backend.train.optimizer import Optimizer, Rule, orthogonal
@@ -54,6 +56,18 @@ def words(checkpoint: Path, data: Path, out: Path, *more: str) -> list[str]:
 
 def states(run: Path) -> list[str]:
     return sorted(path.name for path in run.glob("step-*"))
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_where_bfloat16_is_slow_a_model_that_learns_whole_is_multiplied_in_float32(
+    checkpoint: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    quick: bool,
+) -> None:  # fmt: skip
+    large = Placement(torch.device("cpu"), torch.bfloat16)  # as of a model that is too large for float32
+    monkeypatch.setattr(command_module, "place", lambda *_, **__: large)
+    monkeypatch.setattr(command_module, "quick_bfloat16", lambda _: quick)
+    assert main(words(checkpoint, data, tmp_path / "run", "--steps", "1")) == 0
+    assert f"in {'bfloat16' if quick else 'float32'} products" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("how", [FULL, LORA], ids=["full", "lora"])
