@@ -29,7 +29,7 @@ from .guess import Costs, Guesser
 from .limits import MIB, Limits
 from .past import Past, Pasts
 from .relay import Cancelled
-from .request import Busy, CacheFull, ContextOverflow, Finish, Request, Step
+from .request import Busy, CacheFull, ContextOverflow, Finish, Request, Step, UnknownToken
 
 T = TypeVar("T")
 
@@ -87,13 +87,17 @@ class Engine:
     def begin(self, request: Request, *, cancelled: Callable[[], bool] = never) -> Generation:
         """Take a request; `step` then goes on with it until it is over or `cancelled`.
 
-        Raises before any work: ContextOverflow, Busy, and CacheFull for a prompt that the caches' memory cannot hold.
+        Raises before any work: ContextOverflow, UnknownToken, Busy, and CacheFull for a prompt that the caches' memory
+        cannot hold.
         """
         size, context = len(request.prompt), self.laguna.config.max_context
         if not size:
             raise ContextOverflow("the prompt is empty: the chat template wrote nothing")
         if size >= context:
             raise ContextOverflow(f"the prompt has {size} tokens, the model's context {context}")
+        known = self.laguna.config.vocab_size
+        if min(request.prompt) < 0 or max(request.prompt) >= known:
+            raise UnknownToken(f"the prompt has a token that the model does not know: its own are 0 to {known - 1}")
         if len(self.waiting) >= self.limits.waiting:
             raise Busy(f"the model is busy: {len(self.waiting)} requests wait already")
         limit = min(request.max_tokens, context - size)

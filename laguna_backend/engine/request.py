@@ -22,6 +22,10 @@ class ContextOverflow(Refusal, ValueError):
     """The prompt is empty, or leaves no room in the model's context."""
 
 
+class UnknownToken(Refusal, ValueError):
+    """The prompt has a token that is none of the model's."""
+
+
 class Busy(Refusal):
     """As many requests wait as may wait."""
 

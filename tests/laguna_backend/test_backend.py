@@ -206,6 +206,11 @@ async def test_a_text_is_gone_on_with_as_it_is(checkpoint: Path) -> None:
     assert steps[-1].prompt == len(ids) + 1
     with pytest.raises(ModelError, match="empty"):
         await anext(backend.complete([], sampling, Extras()))
+    size = await backend.ask(lambda speaker: speaker.engine.laguna.config.vocab_size)
+    for token in (-1, size, 1 << 70):
+        with pytest.raises(ModelError, match=f"does not know: its own are 0 to {size - 1}"):
+            await anext(backend.complete([2, token, 5], sampling, Extras()))
+    assert [one async for one in backend.complete([2, *ids], sampling, Extras())][:-1] == steps[:-1]
     with pytest.raises(ModelError, match="max_tokens"):
         await anext(backend.complete("x", Sampling(max_tokens=0), Extras()))
     await backend.aclose()
