@@ -14,4 +14,7 @@ model to himself; they change when tokens come and never which. By the usual cos
 2 % of the time after it, which the clock of a real model has not confirmed yet. A request that is cancelled ends within
 a layer of a chunk or a token; one that fails, or finds no memory, harms no other, and what it computed can still be
 gone on with. All that queues is bounded, and says so (`Limits`, `Busy`, `CacheFull`).
+
+What it does not do: read, while a tool runs, what the template will write before the result. Those are a few tokens, so
+one pass is cut in two for a gain of 1 % at best, and other cuts give other bits than reading the whole from nothing.
 """

@@ -248,22 +248,24 @@ MEASURE = """
 import sys, torch
 from laguna_backend.checkpoint.configuration import read_config
 from laguna_backend.checkpoint.weights import load_weights
+from laguna_backend.model.linear import Packer
 def status(field):
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(field))
 torch.set_num_threads(1)
 config = read_config(sys.argv[1])
 small = read_config(sys.argv[2])
-load_weights(sys.argv[2], small)  # whatever is imported or set up once
+load_weights(sys.argv[2], small, packer=Packer(sys.argv[3]))  # whatever is imported or set up once
 before = status("VmRSS")
-weights = load_weights(sys.argv[1], config).weights
+weights = load_weights(sys.argv[1], config, packer=Packer(sys.argv[3])).weights
 resident = sum(tensor.numel() * tensor.element_size() for _, tensor in weights.named())
 print(resident, status("VmHWM") - before)
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured on Linux")
-@pytest.mark.parametrize("name", ["nvfp4", "fp8, blocks of 128", "plain"])
+@pytest.mark.parametrize("name", ["nvfp4", "fp8, blocks of 128", "plain", "plain to int8", "plain to int4"])
 def test_loading_takes_hardly_more_memory_than_the_model(source: Path, tmp_path: Path, name: str) -> None:
+    name, _, precision = name.partition(" to ")
     rules, declared = FORMATS["nvfp4" if name == "plain" else name]
     small = q.quantise(source, rules, declared, tmp_path / "small") / ("plain" if name == "plain" else "quantised")
     raw = json.loads((small / "config.json").read_text())
@@ -287,10 +289,10 @@ def test_loading_takes_hardly_more_memory_than_the_model(source: Path, tmp_path:
         else:
             tensors[tensor_name] = tensor.contiguous()
     save_file(tensors, tmp_path / "big" / "model.safetensors")
-    command = [sys.executable, "-c", MEASURE, str(tmp_path / "big"), str(small)]
+    command = [sys.executable, "-c", MEASURE, str(tmp_path / "big"), str(small), precision or "bf16"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     resident, grown = map(int, done.stdout.split())
-    assert resident > 140e6
+    assert resident > {"": 140e6, "int8": 70e6, "int4": 40e6}[precision]
     assert grown < 1.1 * resident
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,24 @@ def test_a_checkpoint_is_pulled_and_found_by_its_name(hub: Hub, tmp_path: Path) 
     assert spoken.returncode == 0, spoken.stderr
     assert laguna(home, 1, "info", "poolside/tiny").stdout.startswith("name         poolside/tiny\n")
     assert len(hub.asked) == asked
+
+
+def test_how_far_a_pull_is_can_be_watched(hub: Hub, tmp_path: Path) -> None:
+    done = laguna(tmp_path / "home", hub.server_port, "pull", "poolside/tiny")
+    assert done.returncode == 0, done.stderr
+    assert "0%" in done.stderr  # a bar is drawn from nothing
+    assert "100%" in done.stderr  # to the end, and on stderr: stdout has the directory and nothing else
+    assert done.stdout.splitlines() == [done.stdout.strip()]
+
+
+def test_two_pulls_at_once_share_a_cache(hub: Hub, tmp_path: Path) -> None:
+    home, port = tmp_path / "home", hub.server_port
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: laguna(home, port, "pull", "poolside/tiny"), range(2)))
+    assert [done.returncode for done in both] == [0, 0], [done.stderr for done in both]
+    assert both[0].stdout == both[1].stdout
+    folder = Path(both[0].stdout.strip())
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == hub.files
 
 
 def test_a_connection_that_breaks_is_taken_up_again(hub: Hub, tmp_path: Path) -> None:
