@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "pull": ("laguna_backend.checkpoint.hub:main", "ORG/NAME: fetch a checkpoint from the Hugging Face hub"),
     "serve": ("laguna_backend.serve.command:main", "[DIR]: an OpenAI-compatible /v1 for the programs of this machine"),
     "bench": ("laguna_backend.bench.slice:main", "speed of a few layers of the real width, beside peers"),
+    "turns": ("laguna_backend.bench.turns:main", "what the engine makes of turns, changes, company and guesses"),
     "fidelity": ("laguna_backend.bench.fidelity:main", "what an FP8 cache or packed weights change"),
     "train": ("laguna_backend.train.command:main", "DIR --data FILE: train a checkpoint, or an adapter of it"),
     "merge": ("laguna_backend.train.export:main", "BASE ADAPTER OUT: a checkpoint of a checkpoint and an adapter"),
