@@ -105,6 +105,15 @@ class Place:
     mcp_servers: Sequence[Mapping[str, Json]] = ()
     system_prompt: SystemPrompt | None = None
 
+    def directory_params(self, able: Wire | None) -> dict[str, Json]:
+        """What a request says of the directories besides `cwd`. `able` is the agent's capability for them, if any.
+
+        Raises LocalProtocolError for what the agent has not announced.
+        """
+        if self.directories and able is None:
+            raise LocalProtocolError("additionalDirectories is not open: the agent works in one directory only")
+        return {"additionalDirectories": [*self.directories]} if self.directories else {}
+
     def prompt_params(self, able: Wire | None, opened: Collection[Unstable]) -> dict[str, Json]:
         """What a request says of the instructions. `able` is the agent's capability for them, if it has one.
 

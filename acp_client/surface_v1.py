@@ -170,7 +170,7 @@ class SurfaceV1:
             kind = server.get("type", "stdio")
             if kind in ("http", "sse", "acp") and not getattr(self._mcp, kind, None):
                 raise LocalProtocolError(f"the agent connects to no MCP servers of type {kind}")
-        directories = {"additionalDirectories": [*place.directories]} if place.directories else {}
+        directories = place.directory_params(self._sessions.additional_directories)
         prompt = place.prompt_params(self._sessions.system_prompt, self._host.unstable)
         return {"cwd": place.cwd, "mcpServers": [dict(server) for server in place.mcp_servers], **directories, **prompt}
 

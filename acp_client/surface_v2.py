@@ -156,7 +156,7 @@ class SurfaceV2:
             if getattr(self._able.mcp, kind, None) is None:
                 raise LocalProtocolError(f"the agent connects to no MCP servers of type {kind}")
         servers = {"mcpServers": [dict(server) for server in place.mcp_servers]} if place.mcp_servers else {}
-        directories = {"additionalDirectories": [*place.directories]} if place.directories else {}
+        directories = place.directory_params(self._able.additional_directories)
         prompt = place.prompt_params(self._able.system_prompt, self._host.unstable)
         return {"cwd": place.cwd, **servers, **directories, **prompt}
 

@@ -441,6 +441,13 @@ async def test_content_that_the_agent_does_not_take_is_refused_before_a_byte_is_
         assert session.turn is None
 
 
+async def test_further_directories_that_the_agent_does_not_take_are_refused_before_a_byte_is_sent() -> None:
+    async with connected() as (client, agent, _):
+        with pytest.raises(LocalProtocolError, match="works in one directory only"):
+            await client.new_session("/w", directories=["/more"])
+        assert [message["method"] for message in agent.heard] == ["initialize"]
+
+
 async def test_a_part_that_the_host_lacks_is_not_advertised_and_not_open() -> None:
     async with in_session() as (_, agent, _):
         await agent.say(id=1, method="fs/read_text_file", params={"sessionId": "s1", "path": "/a"})

@@ -310,6 +310,29 @@ async def test_mcp_servers_that_the_agent_cannot_reach_are_not_sent(workspace: P
                 await client.new_session(workspace, mcp_servers=[server])
 
 
+async def test_a_session_works_in_further_directories_and_their_list_is_the_last_one_given(
+    workspace: Path, tmp_path_factory: pytest.TempPathFactory, version: int
+) -> None:
+    more, other = tmp_path_factory.mktemp("more"), tmp_path_factory.mktemp("other")
+    (more / "b.py").write_text("far = 1\n")
+    async with connected(version) as client:
+        session = await client.new_session(workspace, directories=[more])
+        async with session.prompt(f"read {more / 'b.py'}\nread {other / 'c.py'}") as turn:
+            updates = [update async for update in turn]
+        assert [u.status for u in updates if isinstance(u, ToolCallUpdate) and u.status in ("completed", "failed")] == [
+            "completed",
+            "failed",
+        ]
+        assert [card.directories for card in await client.list_sessions(workspace)] == [(str(more),)]
+        await session.close()
+        session = await client.load_session(session.id, workspace, directories=[other])
+        async with session.prompt("say kept") as turn:
+            await turn.text()
+        assert [card.directories for card in await client.list_sessions(workspace)] == [(str(other),)]
+        with pytest.raises(RequestError, match="additionalDirectories"):
+            await client.new_session(workspace, directories=[workspace / "none"])
+
+
 async def test_an_agent_of_version_1_is_spoken_to_in_version_1_whatever_was_offered(workspace: Path) -> None:
     ours, theirs = memory_pair()
 
