@@ -98,3 +98,22 @@ def test_decoding_as_on_mps_waits_for_nothing_and_needs_no_type_that_is_not_ther
     assert not asked.methods & ASKING
     assert not watched.types & LACKING
     assert float((found - expected).float().norm() / expected.float().norm()) < 0.05
+
+
+@pytest.mark.parametrize("storage", ["bfloat16", "fp8"])
+def test_a_prompt_as_on_mps_needs_no_type_that_is_not_there(storage: Storage, as_on_mps: Callable[[], None]) -> None:
+    def read() -> tuple[torch.Tensor, Watched]:
+        laguna, watched = Laguna(CONFIG, joined(pooled_weights(CONFIG))), Watched()
+        laguna.compiled = None
+        cache = KVCache(CONFIG, storage=storage)
+        with torch.no_grad(), watched:
+            for chunk in torch.arange(90)[None].split(50, dim=1):  # the second one goes round every ring
+                logits = laguna.forward(chunk, cache, last_only=True)
+        return logits, watched  # pyright: ignore[reportPossiblyUnboundVariable]
+
+    expected, _ = read()
+    as_on_mps()
+    found, watched = read()
+    assert torch.bfloat16 in watched.types
+    assert not watched.types & LACKING
+    assert float((found - expected).float().norm() / expected.float().norm()) < 0.05
