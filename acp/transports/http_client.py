@@ -60,10 +60,9 @@ V = TypeVar("V")
 class _Stream:
     """The events of the connection, or of one session."""
 
-    def __init__(self, session: str | None) -> None:
-        self.session = session
+    def __init__(self, session: str | None, is_numbered: bool) -> None:
+        self.session, self.is_numbered = session, is_numbered
         self.last = ""
-        self.is_numbered = False
         self.is_over = False
         """Whether nothing more is to come: the session was closed."""
         self.watch = anyio.CancelScope()
@@ -258,7 +257,8 @@ class HttpTransport:
         """The stream of a session, opened if it is not open."""
         found = self._streams.get(session)
         if found is None:
-            found = self._streams[session] = _Stream(session)
+            is_numbered = any(stream.is_numbered for stream in self._streams.values())  # as the others of this server
+            found = self._streams[session] = _Stream(session, is_numbered)
             self._group.start_soon(self._follow, found)
         return found
 
