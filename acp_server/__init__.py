@@ -4,11 +4,11 @@
                                                └► storage/  shelter   ├► mcp/  terminals/    where each of these
     network/                                                          └► model               has its own chapter
 
-`agent.Agent` is what it is made of, `agent.serve` talks to one client over any transport, and
-`python -m acp_server` does so on stdin and stdout; `acp serve` for clients on the `network`. A `session` is a
-directory, a history kept in `storage`, and one `turn` at a time, whose `tools` work in a `workspace`; `mcp` has those
-of the MCP servers that the client offers, and `terminals` shows what commands print. `model.ModelBackend` is the seam
-to a model; `scripted.ScriptedBackend` is one that needs no weights, `openai` one behind an endpoint.
+`agent.Agent` is what it is made of, `agent.serve` talks to one client over any transport, and `python -m acp_server`
+does so on stdin and stdout; `acp serve` for clients on the `network`. A `session` is a directory, a history that its
+`teller` keeps in `storage` before it says it, and one `turn` at a time, whose `tools` work in a `workspace`; `mcp`
+has those of the MCP servers that the client offers, and `terminals` shows what commands print. `model.ModelBackend`
+is the seam to a model; `scripted.ScriptedBackend` is one that needs no weights, `openai` one behind an endpoint.
 
 What it promises:
 

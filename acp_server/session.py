@@ -15,7 +15,6 @@ from anyio.abc import TaskGroup
 
 from acp.errors import ErrorCode, RequestError
 from acp.updates import (
-    ActionRequired,
     Block,
     ConfigOptions,
     Json,
@@ -25,7 +24,6 @@ from acp.updates import (
     SessionInfo,
     Terminal,
     TextBlock,
-    ToolCall,
     TurnEnded,
     TurnStarted,
     Update,
@@ -34,28 +32,24 @@ from acp.updates import (
 from .mcp.servers import Servers
 from .model import Sampling
 from .options import MODE, Options
-from .permissions import Option, Permissions, Policy
+from .permissions import Permissions, Policy
 from .prompt import Instructions, system_prompt
 from .state import SessionState
 from .storage.history import (
-    Recorder,
     began,
-    ended,
-    entry_of,
     instructed,
     instructions_of,
     messages_of,
     settings_of,
     turns_of,
 )
-from .storage.store import Card, Entry, Log, SessionTaken
+from .storage.store import Card, Entry, Log
+from .teller import Client, Teller, failure, taken_away
 from .terminals.background import Background
 from .terminals.terminals import Terminals
-from .turn.calls import Ask
-from .turn.chunks import Emit
 from .turn.conversation import Conversation, result_limit
-from .turn.turn import MAX_STEPS, Parts, PromptTooLong, Spent, Turn, TurnEnd, TurnFailed, check_room
-from .workspace.workspace import Overlay, Workspace
+from .turn.turn import MAX_STEPS, Parts, Spent, Turn, TurnEnd, check_room
+from .workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from .tools import Toolbox
@@ -68,8 +62,6 @@ ENDING = 5.0
 """Seconds that a cancelled turn gets to end when its session is closed."""
 SAVING = 5.0
 """Seconds that the disk gets to take a turn."""
-MOMENT = 0.3
-"""Seconds that a cancelled turn gives the store to keep what is still to be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +71,6 @@ class Settings:
     policy: Policy = "ask"
     sampling: Sampling = field(default_factory=Sampling)
     max_steps: int = MAX_STEPS
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """The user's side, as a session sees it: where updates go, who is asked, whose unsaved files count.
-
-    `emit` takes what is new and `show` what is not: a replay, or what the session offers. Where it is `crowded`, what
-    was said before waits to be read, and who emits would wait too.
-    """
-
-    emit: Emit
-    ask: Ask
-    show: Emit
-    overlay: Overlay | None = None
-    crowded: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +111,15 @@ class Session:
         self.permissions = Permissions(options.mode)
         extra = [Path(directory) for directory in kept.card.directories]
         self.workspace = Workspace(self.cwd, extra=extra, overlay=client.overlay)
-        self._log = kept.log
+        self._teller = Teller(kept.card.id, kept.log, kept.entries, client)
         self._settings = settings
         self._client = client
         self._group = group
         self._servers = servers
-        self._terminals = Terminals(self._emit)
+        self._terminals = Terminals(self._teller.emit)
         self._background = Background(self._terminals, group, self._detached)
         self._said = messages_of(kept.entries)
         self._instructions = self._obeyed = instructions_of(kept.entries)
-        self._recorder = Recorder(kept.entries)
         self._conversation: Conversation | None = None
         self._toolbox: Toolbox | None = None
         self._turn: Turn | None = None
@@ -153,14 +129,8 @@ class Session:
         self._ended.set()
         self._inserted = False
         self._closing = False
-        self._closed = False
-        self.telling = anyio.Lock(fast_acquire=True)
-        """Held while an update is recorded and sent. Whoever holds it sees a history that nothing is missing from."""
-        self._unsaved = False
-        self.state = SessionState(f"session {self.id}")
-        self.taken = False
         self.on_wanted: Callable[[bool], None] | None = None
-        self._log.watch(self._give_up, self._wanted)
+        kept.log.watch(self._give_up, self._wanted)
         servers.start(group)
 
     @property
@@ -170,6 +140,21 @@ class Session:
     @property
     def cwd(self) -> Path:
         return Path(self.card.cwd)
+
+    @property
+    def state(self) -> SessionState:
+        """What the session does, as its updates have told."""
+        return self._teller.state
+
+    @property
+    def telling(self) -> anyio.Lock:
+        """Held while an update is recorded and sent. Whoever holds it sees a history that nothing is missing from."""
+        return self._teller.lock
+
+    @property
+    def taken(self) -> bool:
+        """Whether another process has the session now, or has deleted it."""
+        return self._teller.taken
 
     @property
     def running(self) -> bool:
@@ -191,7 +176,7 @@ class Session:
         One that begins while the session is being closed is cancelled at once. `name` is what the client
         calls the prompt by. `inserted` is told the id of the user's message when it has become part of the history.
         """
-        self._check_held()
+        self._teller.check_held()
         if self._closing:  # the prompt was read before the close, and its task has only now begun
             return TurnReport("cancelled", Spent(), 0.0)
         if self.running:
@@ -216,7 +201,7 @@ class Session:
                     ending = TurnEnded(reason)
                 except Exception as error:
                     if not self._scope.cancel_called:
-                        ending = _failure(error)
+                        ending = failure(error)
                         raise
                     if not self.taken:
                         log.warning("a cancelled turn of session %s failed as well", self.id, exc_info=error)
@@ -227,7 +212,7 @@ class Session:
                 await self._end_turn(text, ending)
             finally:  # though nobody may be left to be told
                 self._ended.set()
-        self._check_held()
+        self._teller.check_held()
         # A scope cancelled too late stops nothing; then the turn's own reason is the truth.
         spent = self._turn.spent if self._turn else Spent()
         return TurnReport(reason, spent, time.monotonic() - began)
@@ -261,7 +246,8 @@ class Session:
         if self._conversation is None or self._obeyed is not self._instructions:
             self._obeyed = self._instructions
             system = await anyio.to_thread.run_sync(system_prompt, self.cwd, info, self._obeyed)
-            self._conversation = Conversation(system, self._conversation.messages if self._conversation else self._said)
+            said = self._conversation.messages if self._conversation else self._said
+            self._conversation = self._teller.conversation = Conversation(system, said)
         if self._toolbox is None:
             self._toolbox = await anyio.to_thread.run_sync(
                 _toolbox, self.workspace, self._terminals, self._background, result_limit(info)
@@ -274,8 +260,8 @@ class Session:
             info,
             self._toolbox,
             self.permissions,
-            self._emit,
-            self._ask,
+            self._teller.emit,
+            self._teller.ask,
             self._group,
             replace(self.options.sampling(self._settings.sampling), session=self.id),
             self._settings.max_steps,
@@ -285,17 +271,17 @@ class Session:
     async def _with_servers(self, parts: Parts) -> Parts:
         tools = await self._servers.tools(parts.tools, parts.info)
         for problem in self._servers.problems():
-            await self._emit(Notice("warning", "An MCP server cannot be used", problem))
+            await self._teller.emit(Notice("warning", "An MCP server cannot be used", problem))
         return replace(parts, tools=tools)
 
     async def _insert(self, blocks: Sequence[Block], name: Json, inserted: Callable[[str], None] | None) -> None:
         message = Message("user", f"t{self._turns}.u", tuple(blocks))
         self._inserted = True
-        self._append(began(name))
+        self._teller.append(began(name))
         if inserted is not None:
             inserted(message.message_id)
-        await self._emit(message)
-        await self._emit(TurnStarted())
+        await self._teller.emit(message)
+        await self._teller.emit(TurnStarted())
 
     async def _end_turn(self, text: str, ending: TurnEnded) -> None:
         """Save the turn and say that it ended, however that was. A slow disk or client holds it up a bounded time."""
@@ -303,38 +289,38 @@ class Session:
         self.card = replace(self.card.touched(), title=self.card.title or titled)
         with anyio.move_on_after(SAVING, shield=True):
             if self._inserted:
-                self._record(how=ending)
-            await self._save()
+                self._teller.record(how=ending)
+            await self._teller.save(self.card)
         with anyio.move_on_after(SAVING, shield=True):  # of its own: a disk that hangs must not swallow the turn's end
             if titled and not self.taken:
-                await self._emit(SessionInfo(titled, self.card.updated_at))
+                await self._teller.emit(SessionInfo(titled, self.card.updated_at))
             if self._inserted:
-                await self._emit(_failure(_taken(self.id)) if self.taken else ending)
+                await self._teller.emit(failure(taken_away(self.id)) if self.taken else ending)
 
     # What is set -----------------------------------------------------------------------------------
 
     async def set_option(self, id: str, value: Json) -> None:
         """Set an option and report all of them; raises RequestError -32602 and changes nothing for a wrong one."""
-        self._check_held()
+        self._teller.check_held()
         self.options.set(id, value)
         self.permissions.policy = self.options.mode
-        self._append({"setting": id, "value": value})
+        self._teller.append({"setting": id, "value": value})
         if id == MODE:
-            await self._emit(ModeChanged(self.options.mode))
-        await self._emit(ConfigOptions(self.options.listed()))
+            await self._teller.emit(ModeChanged(self.options.mode))
+        await self._teller.emit(ConfigOptions(self.options.listed()))
 
     async def set_title(self, title: str) -> None:
-        self._check_held()
+        self._teller.check_held()
         self.card = replace(self.card.touched(), title=title, titled_by_user=True)
-        await self._save()
-        await self._emit(SessionInfo(title, self.card.updated_at))
+        await self._teller.save(self.card)
+        await self._teller.emit(SessionInfo(title, self.card.updated_at))
 
     def instruct(self, instructions: Instructions | None) -> None:
         """From the next turn on tell the model what the application has to say; None: what it was told last."""
         if instructions is not None and instructions != self._instructions:
-            self._check_held()
+            self._teller.check_held()
             self._instructions = instructions
-            self._append(instructed(instructions))
+            self._teller.append(instructed(instructions))
 
     def serve_with(self, servers: Servers) -> None:
         """From the next turn on use these MCP servers, which are all that the client offers now, and no others."""
@@ -350,25 +336,24 @@ class Session:
 
     async def show(self, update: Update) -> None:
         """Send an update that is no news: a part of the history, or what is offered."""
-        if not self._closed:
-            await self._client.show(update)
+        await self._teller.show(update)
 
     async def flush(self) -> None:
         """Have the log hold all that there is to read. Raises RequestError when the session was taken."""
-        self._record()
-        await self._kept()
+        self._teller.record()
+        await self._teller.kept()
 
     async def save(self) -> None:
         """Have lists show the session as it is. Raises RequestError when it was taken."""
-        self._check_held()
-        await self._save()
+        self._teller.check_held()
+        await self._teller.save(self.card)
 
     async def close(self) -> None:
         """Cancel the turn, end what runs beside it, wait for their last words, and let go of the log.
 
         Then the session is silent.
         """
-        if self._closed:
+        if self._teller.closed:
             return
         self._closing = True  # no turn begins any more, though the last one may still end
         with anyio.move_on_after(ENDING, shield=True):
@@ -377,19 +362,13 @@ class Session:
                 await self._ended.wait()
         with anyio.move_on_after(ENDING, shield=True):
             await self._background.close()
-        self._closed = True
         self._servers.stop()
-        self._record()
-        with anyio.move_on_after(SAVING, shield=True):
-            try:
-                await anyio.to_thread.run_sync(self._log.close, abandon_on_cancel=True)
-            except (OSError, SessionTaken) as error:
-                self._lost(error)
+        await self._teller.close()
 
     def _give_up(self) -> None:
         """Another process has the session now."""
         log.warning("session %s was taken over by another process, or deleted", self.id)
-        self.taken = True
+        self._teller.taken = True
         self.cancel()
         self._group.start_soon(self._background.close)
         self._servers.stop()
@@ -398,110 +377,13 @@ class Session:
         if self.on_wanted is not None:
             self.on_wanted(at_once)
 
-    def _check_held(self) -> None:
-        if self.taken:
-            raise _taken(self.id)
-
-    async def _emit(self, update: Update, kept: Update | None = None) -> None:
-        """Record and send an update. Raises LocalProtocolError for one that may not be said now, before it is sent.
-
-        `kept` is recorded in its place.
-
-        Raises RequestError for what another process has to say now; that the turn has ended here is told even then.
-        """
-        await self._hold_telling()
-        try:
-            if self._closed:
-                return
-            said = self.state.take(update)
-            if self.taken and isinstance(update, TurnEnded):
-                await self._client.emit(*said)
-            else:
-                self._record(kept or update)
-                await self._tell(said)
-        finally:
-            self.telling.release()
-
-    async def _tell(self, said: Sequence[Update]) -> None:
-        """Send what was recorded, once it is kept: whoever has heard it will find it in the history."""
-        try:
-            await self._kept()
-        except anyio.get_cancelled_exc_class():
-            # It is in the log, so it is told if that can be: else a call might end that was never announced.
-            with anyio.move_on_after(MOMENT, shield=True):
-                await self._kept()
-                for update in said:
-                    await self._client.emit(update)
-            raise
-        for update in said:
-            await self._client.emit(update)
-
-    async def _kept(self) -> None:
-        self._check_held()
-        try:
-            await self._log.kept()
-        except OSError as error:
-            self._lost(error)
-        except SessionTaken:
-            self.taken = True
-            raise _taken(self.id) from None
-
-    async def _hold_telling(self) -> None:
-        """Nothing may come between a turn and its record: only a replay holds it up, and no cancel gets in first."""
-        try:
-            self.telling.acquire_nowait()
-        except anyio.WouldBlock:
-            with anyio.CancelScope(shield=True):
-                await self.telling.acquire()
-
-    async def _ask(self, call: ToolCall, options: Sequence[Option]) -> str | None:
-        await self._emit(ActionRequired())
-        chosen = await self._client.ask(call, options)
-        await self._emit(TurnStarted())
-        return chosen
-
     async def _detached(self, terminal: str) -> None:
         """The command of a terminal goes on beside the turn."""
         self.state.detach(terminal)
-        await self._emit(self.state.now())
-
-    # The log ---------------------------------------------------------------------------------------
-
-    def _record(self, update: Update | None = None, *, how: TurnEnded | None = None) -> None:
-        """Have the log take what is new: messages, an update, or how the turn ended."""
-        entries = self._recorder.entries_of(self._conversation.messages) if self._conversation else []
-        if update is not None and (entry := entry_of(update)) is not None:
-            entries.append(entry)
-        if how is not None:
-            entries.append(ended({"stopReason": how.stop_reason, **how.extra}))
-        self._append(*entries)
-
-    def _append(self, *entries: Entry) -> None:
-        try:
-            if entries and not self.taken:
-                self._log.append(*entries)
-        except (OSError, ValueError) as error:
-            self._lost(error)
-
-    async def _save(self) -> None:
-        self._record()
-        try:
-            await anyio.to_thread.run_sync(self._log.sync, self.card, abandon_on_cancel=True)
-            self._unsaved = False
-        except (OSError, ValueError) as error:
-            self._lost(error)
-        except SessionTaken:
-            self.taken = True
-        if self._unsaved and not self.taken:
-            await self._emit(Notice("warning", "This session is not being saved", "The agent's log says why."))
-
-    def _lost(self, error: Exception) -> None:
-        if not self._unsaved:
-            log.error("session %s is no longer saved: %s", self.id, error)
-        self._unsaved = True
+        await self._teller.emit(self.state.now())
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "running" if self.running else "idle"
+        state = "closed" if self._teller.closed else "running" if self.running else "idle"
         return f"<Session {self.id} in {self.cwd} [{state}]>"
 
 
@@ -516,17 +398,3 @@ def title_of(text: str) -> str:
     """A title on one line, of a bounded length."""
     line = " ".join(text.split())
     return line if len(line) <= LONGEST_TITLE else line[: LONGEST_TITLE - 1] + "…"
-
-
-def _failure(error: Exception) -> TurnEnded:
-    """How a turn that failed is said to have ended."""
-    code = error.code if isinstance(error, RequestError) else int(ErrorCode.INTERNAL_ERROR)
-    told = isinstance(error, TurnFailed | PromptTooLong)
-    message = error.message if isinstance(error, RequestError) else str(error) if told else "The turn failed"
-    return TurnEnded("error", extra={"error": {"code": code, "message": message}})
-
-
-def _taken(id: str) -> RequestError:
-    return RequestError(
-        ErrorCode.INVALID_REQUEST, "The session was taken over by another server, or deleted.", {"sessionId": id}
-    )

@@ -26,10 +26,11 @@ from .mcp.offer import Offer
 from .mcp.servers import Servers
 from .options import Options
 from .prompt import Instructions
-from .session import Client, Kept, Session, title_of
+from .session import Kept, Session, title_of
 from .shelter import Line
 from .storage.history import copied, fate_of, last_words, updates_of
 from .storage.store import Card, Query, SessionBusy, SessionUnknown
+from .teller import Client
 
 if TYPE_CHECKING:
     from .agent import Agent

@@ -26,7 +26,8 @@ from acp.errors import ConnectionClosed, RequestError
 from acp.updates import Json, ToolCall, TurnEnded, Update
 
 from .permissions import Option
-from .session import Client, Session
+from .session import Session
+from .teller import Client
 
 log = logging.getLogger(__name__)
 

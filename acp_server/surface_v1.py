@@ -48,10 +48,11 @@ from .options import MODE
 from .parts import MARKS, told
 from .permissions import Option
 from .prompt import prompt_text
-from .session import Client, Session, TurnReport
+from .session import Session, TurnReport
 from .sessions import Place, Sessions
 from .shelter import PROMPT_META
 from .shelter import TURN_META as FATE
+from .teller import Client
 from .terminals.as_v1 import TerminalsAsV1
 from .turn.turn import PromptTooLong, TurnFailed
 from .workspace.overlay_v1 import ClientFiles

@@ -35,9 +35,10 @@ from .parts import MARKS, told
 from .permissions import Option
 from .prompt import prompt_text
 from .queue import Queue
-from .session import Client, Session
+from .session import Session
 from .sessions import Place, Sessions
 from .shelter import PROMPT_META, TURN_META
+from .teller import Client
 
 if TYPE_CHECKING:
     from .agent import Agent

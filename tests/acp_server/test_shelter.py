@@ -11,9 +11,10 @@ import pytest
 from acp.updates import ToolCall, Update
 from acp_server.agent import Agent
 from acp_server.scripted import ScriptedBackend
-from acp_server.session import Client, Session
+from acp_server.session import Session
 from acp_server.sessions import Place, Sessions
 from acp_server.shelter import MOST_SHELTERED, Line, Shelter
+from acp_server.teller import Client
 
 pytestmark = pytest.mark.anyio
 
