@@ -50,9 +50,11 @@ async function workAndServe(agent, sessionId) {
   await end;
   end = idle();
   const listed = of("state_update", (u) => u.background?.length === 1);
-  await ask('call shell {"cmd": "echo served; sleep 60", "background": true}');
+  const printed = of("terminal_output_chunk", () => true);
+  await ask('call shell {"cmd": "echo served; sleep 0.3; echo and more; sleep 60", "background": true}');
   const { terminalId } = (await listed).background[0];
   await end;
+  await printed;
   const gone = of("terminal_update", (u) => u.terminalId === terminalId && u.exitStatus);
   const empty = of("state_update", (u) => u.background?.length === 0);
   await agent.request(methods.agent.terminal.cancel, { sessionId, terminalId });
