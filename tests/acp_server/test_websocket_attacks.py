@@ -54,6 +54,14 @@ async def test_who_has_no_token_is_refused_and_told_how(door: Callable[[], Door]
             assert (await client.answer())[1]["www-authenticate"] == 'Bearer realm="acp"'
 
 
+@DOORS
+@pytest.mark.parametrize("query", ["token", "access_token", "bearer"])
+async def test_a_token_in_a_url_opens_nothing(door: Callable[[], Door], query: str) -> None:
+    async with running(Gate({"": ALICE}), door=door) as served, raw(served.port) as client:
+        await client.stream.send(request(host="localhost", path=f"/acp?{query}={ALICE}"))
+        assert (await client.answer())[0] == 401
+
+
 async def test_a_browser_says_its_token_by_a_sub_protocol_and_does_not_get_it_back() -> None:
     said = base64.urlsafe_b64encode(ALICE.encode()).decode().rstrip("=")
     async with running(Gate({"": ALICE}, origins=["https://ok.example"])) as served, raw(served.port) as client:
