@@ -44,7 +44,7 @@ from .storage.history import (
     turns_of,
 )
 from .storage.store import Card, Entry, Log
-from .teller import Client, Teller, failure, taken_away
+from .teller import SAVING, Client, Teller, failure, taken_away
 from .terminals.background import Background
 from .terminals.terminals import Terminals
 from .turn.conversation import Conversation, result_limit
@@ -60,8 +60,6 @@ LONGEST_TITLE = 80
 """Characters of the first prompt that become the title."""
 ENDING = 5.0
 """Seconds that a cancelled turn gets to end when its session is closed."""
-SAVING = 5.0
-"""Seconds that the disk gets to take a turn."""
 
 
 @dataclass(frozen=True, slots=True)
