@@ -24,6 +24,7 @@ def unpack(words: Tensor, shape: tuple[int, int], bits: int) -> Tensor:
     if words.dtype != torch.int32 or list(words.shape) != expected:
         raise FormatError(f"packed weights are {words.dtype} {list(words.shape)}, not int32 {expected} for {bits} bits")
     shifts = torch.arange(0, 32, bits, dtype=torch.int32, device=words.device)
-    # The shift brings copies of the sign bit in from above; the mask takes them away.
-    numbers = ((words[:, :, None] >> shifts) & (2**bits - 1)) - 2 ** (bits - 1)
+    # The shift brings copies of the sign bit in from above; the mask takes them away. In place: a wide copy for each
+    # step would be most of what loading takes beside the weights.
+    numbers = (words[:, :, None] >> shifts).bitwise_and_(2**bits - 1).sub_(2 ** (bits - 1))
     return numbers.view(shape[0], expected[1] * each)[:, : shape[1]]
