@@ -36,6 +36,7 @@ def test_every_e4m3_code_means_what_its_definition_says() -> None:
 
 
 def test_every_e2m1_code_means_what_its_definition_says_in_either_nibble() -> None:
+    """Nothing here writes such numbers: only the reference rounds to them, and its ties have a test of their own."""
     pairs = torch.arange(256, dtype=torch.uint8)[None]
     one = e4m3.encode(torch.ones(1, 32))
     found = nvfp4.dequantise(pairs, one, torch.ones(1), (1, 512)).numpy().reshape(256, 2)
@@ -51,6 +52,12 @@ def test_ties_between_e4m3_values_go_to_the_even_code() -> None:
     for values in (ties, near, np.concatenate((finite, -finite))):
         assert np.array_equal(e4m3.encode(torch.from_numpy(values.astype(np.float32))).numpy(), q.to_e4m3(values))
     assert all(code % 2 == 0 for code in q.to_e4m3(ties).tolist())
+
+
+def test_the_references_own_ties_go_to_the_even_code() -> None:
+    ties = {0.25: 0, 0.75: 1, 1.25: 1, 1.75: 2, 2.5: 2, 3.5: 4, 5: 4}
+    assert {tie: float(q.E2M1[q.to_e2m1(np.array([tie]))[0]]) for tie in ties} == ties
+    assert {tie: -float(q.E2M1[q.to_e2m1(np.array([-tie]))[0]]) for tie in ties} == ties
 
 
 @pytest.mark.parametrize("bits", [4, 8])

@@ -6,6 +6,7 @@ import logging
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,10 +17,12 @@ from acp_server.model import ModelError, Sampling, Stop, User
 from laguna_backend.backend import open_backend
 from laguna_backend.checkpoint.configuration import read_config
 from laguna_backend.checkpoint.weights import load_weights, save_checkpoint
+from laguna_backend.kernels import library
 from laguna_backend.loading import load
+from laguna_backend.model import linear as linear_module
 from laguna_backend.model.cache import KVCache
 from laguna_backend.model.forward import Laguna, joined, random_weights
-from laguna_backend.model.linear import Int8, Packer, Precision, Stack, linear, one_row, to_int4, to_int8
+from laguna_backend.model.linear import Int4, Int8, Packer, Precision, Stack, linear, one_row, to_int4, to_int8
 from laguna_backend.speaker import alone
 
 torch.set_num_threads(1)
@@ -66,6 +69,26 @@ def test_what_can_be_told_exactly_is() -> None:
     assert torch.allclose(to_int4(nibbles, 32)[1], nibbles, atol=1e-6)
     for nothing in (to_int8(torch.zeros(3, 40))[1], to_int4(torch.zeros(3, 40), 32)[1]):
         assert not nothing.abs().gt(1e-25).any()
+
+
+@pytest.mark.parametrize("kernels", [False, True])
+@pytest.mark.parametrize(("precision", "least", "most"), [("int8", -127, 127), ("int4", -8, 7)])
+def test_ties_between_steps_go_to_the_even_one(
+    precision: Precision, least: int, most: int, kernels: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them, against numpy's rounding; steps are of 1, as both ends of the range are there."""
+    if not kernels:
+        monkeypatch.setattr(linear_module, "library", lambda: None)
+    elif library() is None:
+        pytest.skip("no kernels here")
+    halves = np.arange(least, most, dtype=np.float32) + np.float32(0.5)
+    near = np.concatenate([np.nextafter(halves, np.float32(end)) for end in (-999, 999)])
+    values = np.concatenate((halves, near))
+    values = np.pad(values, (0, -len(values) % 30)).reshape(-1, 30)  # with the ends: one group
+    w = np.concatenate((np.full((len(values), 1), least), np.full((len(values), 1), most), values), axis=1)
+    found = Packer(precision)(torch.from_numpy(w.astype(np.float32)))
+    assert isinstance(found, Int8 | Int4)
+    assert np.array_equal(found.widened(0, len(w)).numpy(), np.rint(w))
 
 
 @pytest.mark.parametrize(("precision", "low", "high"), [("int8", 0.002, 0.012), ("int4", 0.05, 0.10), ("bf16", 0, 0)])
