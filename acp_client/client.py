@@ -31,7 +31,7 @@ from .launch import CannotStart, Remote, Target, open_transport, open_url
 from .opening import INITIALIZE, open_surface
 from .provided import Provided, Tell
 from .reconnect import OnState, Reconnect
-from .rejoined import HeldElsewhere
+from .rejoined import HeldElsewhere, may_load
 from .session import KEPT_UPDATES, Session
 from .surface import AgentInfo, Opened, PendingTurn, Place, Question, SessionCard, Surface, SystemPrompt
 from .turn import Turn
@@ -113,6 +113,8 @@ class Client:
     ) -> Session:
         """A session that the agent keeps, to go on with. `Session.history` is what was said before, with `replay`.
 
+        Without, the session is resumed; an agent that can load only is asked for that, and replays all the same.
+
         Raises RequestError, ConnectionClosed, and LocalProtocolError where the agent cannot.
         """
         place = self._place(cwd, directories, mcp_servers, system_prompt)
@@ -121,13 +123,22 @@ class Client:
         session = self._begin(Opened(id), place)
         session.is_loading, session.saw_beginning = True, replay
         try:
-            session.take(await self.surface.open_session(id, place, replay=replay))
+            session.take(await self._open(session, replay=replay))
         except BaseException:
             self._forget(id)
             raise
         finally:
             session.is_loading = False
         return session
+
+    async def _open(self, session: Session, *, replay: bool) -> Opened:
+        try:
+            return await self.surface.open_session(session.id, session.place, replay=replay)
+        except (RequestError, LocalProtocolError) as error:
+            if replay or not may_load(self.surface, error):
+                raise
+        session.saw_beginning = True
+        return await self.surface.open_session(session.id, session.place, replay=True)
 
     async def fork_session(
         self,

@@ -75,14 +75,9 @@ class RejoinedTurn:
 
 
 async def rejoin(
-    surface: Surface, turns: MutableMapping[str, Any], id: str, place: Place, prompt: str | None
-) -> tuple[Opened, RejoinedTurn | None]:
+    surface: Surface, turns: MutableMapping[str, Any], id: str, place: Place, prompt: str
+) -> tuple[Opened, RejoinedTurn]:
     """`Surface.rejoin`, of either version; `turns` are its turns by session."""
-    if prompt is None:
-        try:
-            return await open_again(surface, id, place, replay=False), None
-        except LocalProtocolError:
-            return await open_again(surface, id, place, replay=True), None
     turn = turns[id] = RejoinedTurn(surface.connection)
     try:
         opened = await open_again(surface, id, place, replay=True)
@@ -102,6 +97,12 @@ async def open_again(surface: Surface, id: str, place: Place, *, replay: bool) -
                 raise HeldElsewhere(error, max(0.0, seconds)) from error
             case _:
                 raise
+
+
+def may_load(surface: Surface, error: AcpError) -> bool:
+    """Whether a session that could not be resumed may be loaded: some agents announce both and have only that."""
+    lacks = isinstance(error, RequestError) and error.code == ErrorCode.METHOD_NOT_FOUND
+    return surface.can_load and (lacks or isinstance(error, LocalProtocolError))
 
 
 def _rejoined(turn: RejoinedTurn, meta: Mapping[str, Any] | None, prompt: str) -> RejoinedTurn:

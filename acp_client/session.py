@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.abc import TaskGroup
 
-from acp.errors import AcpError, LocalProtocolError, RemoteProtocolError
+from acp.errors import AcpError, LocalProtocolError, RemoteProtocolError, RequestError
 from acp.merging import merged
 from acp.states import Calls
 from acp.updates import (
@@ -43,7 +43,7 @@ from .catchup import CatchUp, Told
 from .host.elicitation import Answer, Dismissed, Request
 from .host.host import Host, PermissionRequest
 from .ledger import Ledger
-from .rejoined import HeldElsewhere, open_again
+from .rejoined import HeldElsewhere, may_load, open_again
 from .snapshot import Change, Snapshot
 from .surface import Opened, PendingTurn, Place, Question, Surface
 from .turn import Turn
@@ -247,17 +247,16 @@ class Session:
             if any(terminal.exit is None for terminal in self.snapshot.terminals.values()):
                 await self._learn_again(surface)
             else:
-                opened, _ = await surface.rejoin(self.id, self.place, None)
-                self.take(opened)
+                await self._resume(surface)
             return None
         text = "".join(block.text for block in turn.blocks if isinstance(block, TextBlock))
         plans = self.snapshot.plans
         self._catch_up = CatchUp(self._told, self._calls, plans, text, whole=self.saw_beginning)
         self._ledger.restart()
         try:
+            assert turn.name is not None  # since there is a supervisor
             opened, pending = await surface.rejoin(self.id, self.place, turn.name)
             self.take(opened)
-            assert pending is not None
             if turn.is_cancelled:
                 await surface.cancel(self.id)
             return turn, pending
@@ -270,6 +269,14 @@ class Session:
         finally:
             self._catch_up = None
             self._ledger.restarted()
+
+    async def _resume(self, surface: Surface) -> None:
+        try:
+            self.take(await open_again(surface, self.id, self.place, replay=False))
+        except (RequestError, LocalProtocolError) as error:
+            if not may_load(surface, error):
+                raise
+            await self._learn_again(surface)
 
     async def _learn_again(self, surface: Surface) -> None:
         """Read the history once more: what ran in the background has ended perhaps, and nobody was there to hear it."""

@@ -213,6 +213,11 @@ class Surface(Protocol):
         """Whether the agent reaches MCP servers over this connection."""
         ...
 
+    @property
+    def can_load(self) -> bool:
+        """Whether the agent may replay a session that it cannot resume; in version 2 one method does both."""
+        ...
+
     def accept(self, answer: Json) -> None:
         """Take the agent's answer to `initialize` and open what it advertised. Raises ValidationError."""
         ...
@@ -227,11 +232,10 @@ class Surface(Protocol):
         """Open a session that the agent keeps; `replay` asks for its whole history before the answer."""
         ...
 
-    async def rejoin(self, id: str, place: Place, prompt: str | None) -> tuple[Opened, PendingTurn | None]:
-        """Open a session on this connection that was open on another.
+    async def rejoin(self, id: str, place: Place, prompt: str) -> tuple[Opened, PendingTurn]:
+        """Open a session on this connection that was open on another, where the turn of a prompt had not ended.
 
-        With the name of a prompt whose turn had not ended, the history is replayed and the turn goes on. Raises
-        ConnectionClosed where that is lost.
+        The history is replayed and the turn goes on. Raises ConnectionClosed where that is lost.
         """
         ...
 

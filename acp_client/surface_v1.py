@@ -46,6 +46,7 @@ class SurfaceV1:
         self._prompts = schema.PromptCapabilities()
         self._mcp = schema.McpCapabilities()
         self._sessions = schema.SessionCapabilities()
+        self._loads = False
         self._turns: dict[str, RejoinedTurn] = {}
         self.connection = connection
         self.handlers = Handlers().on(dialect.REPORT, self._updated).on(schema.SESSION_REQUEST_PERMISSION, self._asked)
@@ -70,6 +71,10 @@ class SurfaceV1:
     def takes_provided(self) -> bool:
         return bool(self._mcp.acp)
 
+    @property
+    def can_load(self) -> bool:
+        return self._loads
+
     # How it begins -------------------------------------------------------------------------------
 
     @staticmethod
@@ -90,7 +95,7 @@ class SurfaceV1:
         """Take the agent's answer to `initialize` and open what it advertised. Raises ValidationError."""
         said = schema.InitializeResponse.decode(answer)
         self._prompts, self._mcp = said.agent_capabilities.prompt_capabilities, said.agent_capabilities.mcp_capabilities
-        self._sessions = said.agent_capabilities.session_capabilities
+        self._sessions, self._loads = said.agent_capabilities.session_capabilities, said.agent_capabilities.load_session
         about = said.agent_info
         self.info = AgentInfo(
             version=said.protocol_version,
@@ -126,7 +131,7 @@ class SurfaceV1:
         resumed = await self.connection.call(schema.SESSION_RESUME, schema.ResumeSessionRequest.decode(params))
         return _opened(id, resumed)
 
-    async def rejoin(self, id: str, place: Place, prompt: str | None) -> tuple[Opened, PendingTurn | None]:
+    async def rejoin(self, id: str, place: Place, prompt: str) -> tuple[Opened, PendingTurn]:
         return await rejoin(self, self._turns, id, place, prompt)
 
     async def fork_session(self, id: str, place: Place) -> Opened:

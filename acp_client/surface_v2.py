@@ -69,6 +69,10 @@ class SurfaceV2:
     def takes_provided(self) -> bool:
         return self._able.mcp is not None and self._able.mcp.acp is not None
 
+    @property
+    def can_load(self) -> bool:
+        return False
+
     # How it begins -------------------------------------------------------------------------------
 
     @staticmethod
@@ -111,7 +115,7 @@ class SurfaceV2:
         request = schema.ResumeSessionRequest.decode({"sessionId": id, **self._place(place), **start})
         return _opened(id, await self.connection.call(schema.SESSION_RESUME, request))
 
-    async def rejoin(self, id: str, place: Place, prompt: str | None) -> tuple[Opened, PendingTurn | None]:
+    async def rejoin(self, id: str, place: Place, prompt: str) -> tuple[Opened, PendingTurn]:
         return await rejoin(self, self._turns, id, place, prompt)
 
     async def fork_session(self, id: str, place: Place) -> Opened:

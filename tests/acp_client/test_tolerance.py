@@ -16,8 +16,11 @@ Sessions and updates
 - the same, as the end of a turn: test_tolerance::a_session_that_the_agent_lost_may_end_its_turn_without_an_error
 - a change of a call never announced: test_tolerance::a_change_of_a_call_that_was_never_announced_announces_it
 - close announced and not there: test_tolerance::a_close_that_was_advertised_and_is_not_there_closes_all_the_same
-- resume announced and not there:
+- resume announced and not there: test_tolerance::a_session_that_cannot_be_resumed_is_loaded
+- the same where it cannot be loaded either:
   test_tolerance::a_resume_that_was_advertised_and_is_not_there_is_an_error_and_no_more
+- the same after a lost connection:
+  test_tolerance::after_a_lost_connection_a_session_that_cannot_be_resumed_is_loaded_and_told_once
 - options and commands at fault:
   test_tolerance::options_and_commands_that_do_not_fit_are_left_out_and_the_rest_is_taken
 - the same in version 2: test_tolerance::version_2_leaves_out_options_and_commands_that_do_not_fit_too
@@ -62,12 +65,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from flaky import network_to
 from wire_agent import WireAgent, connected, in_session
 
 from acp.connection import Handlers
@@ -78,7 +82,11 @@ from acp.transports.child import spawn_agent
 from acp.transports.memory import memory_pair
 from acp.unions import Free
 from acp.updates import Commands, ContextUsage, MessageChunk, TextBlock, ToolCall, ToolCallUpdate
-from acp_client import Client, Host, PermissionRequest, allow_all, connect
+from acp_client import Client, ConnectionState, Host, PermissionRequest, Reconnect, allow_all, connect
+from acp_server.network.gate import Gate, Visitor
+from acp_server.network.server import Server
+from acp_server.network.visits import ServedTransport
+from acp_server.network.websocket_door import WebSocketDoor
 
 pytestmark = pytest.mark.anyio
 
@@ -105,6 +113,7 @@ async def offered_version_2(**initialized: Any) -> AsyncGenerator[tuple[Client, 
                 await agent.close()
 
 
+NOT_FOUND = {"code": -32601, "message": "Method not found"}
 V2 = {"protocolVersion": 2, "capabilities": {"session": {}}, "info": {"name": "crow", "version": "2"}}
 
 
@@ -176,7 +185,7 @@ async def test_a_close_that_was_advertised_and_is_not_there_closes_all_the_same(
 
         async def play() -> None:
             message = await agent.hear_call("session/close")
-            await agent.say(id=message["id"], error={"code": -32601, "message": "Method not found"})
+            await agent.say(id=message["id"], error=NOT_FOUND)
 
         group.start_soon(play)
         await session.close()
@@ -344,7 +353,7 @@ async def test_a_resume_that_was_advertised_and_is_not_there_is_an_error_and_no_
 
         async def play() -> None:
             message = await agent.hear_call("session/resume")
-            await agent.say(id=message["id"], error={"code": -32601, "message": "Method not found"})
+            await agent.say(id=message["id"], error=NOT_FOUND)
             await agent.open_session("s2")
 
         group.start_soon(play)
@@ -352,6 +361,78 @@ async def test_a_resume_that_was_advertised_and_is_not_there_is_an_error_and_no_
             await client.load_session("old", "/w", replay=False)
         assert client.sessions == {}
         assert (await client.new_session("/w")).id == "s2"
+
+
+@pytest.mark.parametrize("announced", [{}, {"sessionCapabilities": {"resume": {}}}], ids=["absent", "refused"])
+async def test_a_session_that_cannot_be_resumed_is_loaded(announced: dict[str, Any]) -> None:
+    async with connected(agentCapabilities={"loadSession": True, **announced}) as (client, agent, group):
+
+        async def play() -> None:
+            if announced:
+                await agent.say(id=(await agent.hear_call("session/resume"))["id"], error=NOT_FOUND)
+            message = await agent.hear_call("session/load")
+            assert (message["params"]["sessionId"], message["params"]["cwd"]) == ("old", "/w")
+            await agent.words("before", session="old")
+            await agent.say(id=message["id"], result={})
+            prompt = await agent.hear_call("session/prompt")
+            await agent.words("after", session="old")
+            await agent.end_turn(prompt)
+
+        group.start_soon(play)
+        session = await client.load_session("old", "/w", replay=False)
+        async with session.prompt("hi") as turn:
+            assert await turn.text() == "after"
+        assert session.history == [MessageChunk("agent", TextBlock("before"))]
+        assert not session.updates
+
+
+async def test_after_a_lost_connection_a_session_that_cannot_be_resumed_is_loaded_and_told_once() -> None:
+    """Over WebSocket, whose network is cut between two turns."""
+    able = {"loadSession": True, "sessionCapabilities": {"resume": {}}}
+    visits = 0
+
+    async def talk(transport: ServedTransport, _: Visitor, __: anyio.Event) -> None:
+        nonlocal visits
+        visits += 1
+        agent = WireAgent(transport)
+        await agent.initialize(agentCapabilities=able)
+        if visits == 1:
+            await agent.open_session()
+        else:
+            await agent.say(id=(await agent.hear_call("session/resume"))["id"], error=NOT_FOUND)
+            message = await agent.hear_call("session/load")
+            await agent.words("first", messageId="m1")
+            await agent.words("missed", messageId="m2")
+            await agent.say(id=message["id"], result={})
+        prompt = await agent.hear_call("session/prompt")
+        await agent.words("first" if visits == 1 else "last", messageId=f"m{visits if visits == 1 else 3}")
+        await agent.end_turn(prompt)
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            await agent.hear()
+
+    with anyio.fail_after(20):
+        async with task_group(cancel_at_end=True) as group:
+            url: str = await group.start(Server(talk, Gate()).serve, "127.0.0.1", 0, WebSocketDoor())
+            again = anyio.Event()
+
+            def on_state(state: ConnectionState) -> None:
+                if visits == 2 and state.state == "connected":
+                    again.set()
+
+            async with (
+                network_to(int(url.rsplit(":", 1)[1].removesuffix("/acp"))) as network,
+                connect(network.url, reconnect=Reconnect(first=0.01), on_state=on_state) as client,
+            ):
+                session = await client.new_session("/w")
+                async with session.prompt("one") as turn:
+                    assert await turn.text() == "first"
+                await network.cut()
+                await again.wait()
+                async with session.prompt("two") as turn:
+                    assert await turn.text() == "last"
+                assert [update.content for update in session.updates] == [TextBlock("missed")]  # type: ignore[union-attr]
+                shown = [m.text for m in session.snapshot.messages.values() if m.role == "agent"]
+                assert shown == ["first", "missed", "last"]
 
 
 # Initialization ------------------------------------------------------------------------------------------

@@ -11,14 +11,15 @@ import anyio
 from anyio.abc import TaskGroup
 
 from acp.tasks import task_group
-from acp.transports.memory import MemoryTransport, memory_pair
+from acp.transports import Transport
+from acp.transports.memory import memory_pair
 from acp_client import Client, Host, Session, connect
 
 
 class WireAgent:
-    """The other end of a memory transport."""
+    """The other end of a transport: one in memory, or a connection that was accepted."""
 
-    def __init__(self, transport: MemoryTransport) -> None:
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self.heard: list[dict[str, Any]] = []
 
@@ -55,8 +56,9 @@ class WireAgent:
     async def update(self, update: dict[str, Any], session: str = "s1") -> None:
         await self.say(method="session/update", params={"sessionId": session, "update": update})
 
-    async def words(self, text: str, session: str = "s1") -> None:
-        await self.update({"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}, session)
+    async def words(self, text: str, session: str = "s1", **more: Any) -> None:
+        chunk = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}
+        await self.update(chunk | more, session)
 
     async def end_turn(self, prompt: dict[str, Any], reason: str = "end_turn", **more: Any) -> None:
         await self.say(id=prompt["id"], result={"stopReason": reason, **more})
