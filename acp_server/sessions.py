@@ -140,14 +140,20 @@ class Sessions:
         return None if shelter is None else shelter.claim(self._agent.principal, id)
 
     async def _open_kept(self, id: str, where: str, others: tuple[str, ...], place: Place) -> Session:
+        listed: list[Card] = []
+
         def hold() -> Kept:
             card, entries, held = self._agent.store.open(id)
+            listed.append(card)
             words = last_words(entries)
             with suppress(OSError):  # which will be tried again, and told
                 held.append(*words)
             return Kept(replace(card, cwd=where, directories=others, archived=False), held, [*entries, *words])
 
-        return await self._hold(hold, place)
+        session = await self._hold(hold, place)
+        if session.card not in listed:
+            await session.save()  # or lists would show it where it was, until its next turn
+        return session
 
     async def fork(self, id: str, place: Place) -> Session:
         """A new session with the history that another has so far."""

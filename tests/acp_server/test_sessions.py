@@ -123,6 +123,29 @@ async def test_a_resumed_session_shows_nothing_of_its_past_and_knows_it(tmp_path
         assert {u["messageId"].split(".")[0] for u in of_kind(client, "agent_message_chunk")} == {"t2"}
 
 
+@pytest.mark.parametrize("replay", [True, False], ids=["replayed", "resumed"])
+async def test_a_session_that_is_opened_elsewhere_is_listed_there_at_once(
+    tmp_path: Path, version: int, replay: bool
+) -> None:
+    agent = Agent(ScriptedBackend())
+    places = [tmp_path / name for name in ("here", "there", "beside")]
+    for place in places:
+        place.mkdir()
+    here, there, beside = map(str, places)
+    async with connected(agent) as client:
+        session = await start(client, places[0], version)
+        await take_turn(client, session, "say hi", version)
+    async with connected(agent) as client, connected(agent) as other:
+        await initialize(client, version)
+        await initialize(other, version)
+        [old] = (await other.call("session/list", {}))["result"]["sessions"]
+        method, params = open_again(session, places[1], version, replay=replay)
+        await client.call(method, params | {"additionalDirectories": [beside]})
+        [new] = (await other.call("session/list", {"cwd": there}))["result"]["sessions"]
+        assert new == old | {"cwd": there, "additionalDirectories": [beside]}
+        assert (await other.call("session/list", {"cwd": here}))["result"]["sessions"] == []
+
+
 async def test_a_session_begun_in_one_version_goes_on_in_the_other(tmp_path: Path, version: int) -> None:
     (tmp_path / "a.py").write_text("x = 1\n")
     agent = Agent(ScriptedBackend(), policy="all")
