@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.abc import TaskGroup
 
-from acp.errors import AcpError, LocalProtocolError, RemoteProtocolError, RequestError
+from acp.errors import AcpError, ConnectionClosed, LocalProtocolError, RemoteProtocolError, RequestError
 from acp.merging import merged
 from acp.states import Calls
 from acp.updates import (
@@ -178,7 +178,11 @@ class Session:
             raise LocalProtocolError(f"session {self.id} is a subagent's: the agent alone leads it")
 
     async def close(self) -> None:
-        """End the session: its turn is cancelled, what nobody read is dropped."""
+        """End the session: its turn is cancelled, what nobody read is dropped.
+
+        Nothing is raised when the agent is gone, and its sessions with it; one behind a network that is away keeps
+        the session until it misses us. Raises RequestError where an agent of version 2 refuses.
+        """
         if self._closed:
             return
         self._check_owned()
@@ -187,9 +191,13 @@ class Session:
             await self.turn.leave()
         self.updates.clear()
         self._on_close(self.id)
-        await self.surface.close_session(self.id)
-        if self._host.terminals is not None:
-            await self._host.terminals.close_session(self.id)
+        try:
+            await self.surface.close_session(self.id)
+        except ConnectionClosed as error:
+            log.info("session %s is closed, and the agent was not told: %s", self.id, error)
+        finally:
+            if self._host.terminals is not None:
+                await self._host.terminals.close_session(self.id)
 
     # For the turn and the client -------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ Sessions and updates
 - the same, as the end of a turn: test_tolerance::a_session_that_the_agent_lost_may_end_its_turn_without_an_error
 - a change of a call never announced: test_tolerance::a_change_of_a_call_that_was_never_announced_announces_it
 - close announced and not there: test_tolerance::a_close_that_was_advertised_and_is_not_there_closes_all_the_same
+- no agent to close it: test_tolerance::a_session_is_closed_without_an_error_when_its_agent_is_gone
 - resume announced and not there: test_tolerance::a_session_that_cannot_be_resumed_is_loaded
 - the same where it cannot be loaded either:
   test_tolerance::a_resume_that_was_advertised_and_is_not_there_is_an_error_and_no_more
@@ -75,7 +76,7 @@ from flaky import network_to
 from wire_agent import WireAgent, connected, in_session
 
 from acp.connection import Handlers
-from acp.errors import LocalProtocolError, NegotiationError, RequestError
+from acp.errors import ConnectionClosed, LocalProtocolError, NegotiationError, RequestError
 from acp.methods import Method
 from acp.tasks import task_group
 from acp.transports.child import spawn_agent
@@ -189,6 +190,30 @@ async def test_a_close_that_was_advertised_and_is_not_there_closes_all_the_same(
 
         group.start_soon(play)
         await session.close()
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_a_session_is_closed_without_an_error_when_its_agent_is_gone(when: str) -> None:
+    able = {"sessionCapabilities": {"close": {}}}
+    async with connected(agentCapabilities=able) as (client, agent, group):
+        group.start_soon(agent.open_session)
+        session = await client.new_session("/w")
+
+        async def hang_up() -> None:
+            if when == "meanwhile":
+                await agent.hear_call("session/close")
+            await agent.close()
+
+        group.start_soon(hang_up)
+        if when == "before":
+            await client.connection.wait_closed()
+        await session.close()
+        assert client.sessions == {}
+        with pytest.raises(LocalProtocolError, match="closed"):
+            async with session.prompt("hi"):
+                pass
+        with pytest.raises(ConnectionClosed):
+            await client.delete_session("s1")
 
 
 @pytest.mark.parametrize("code", [-32002, -32602, -32603])
