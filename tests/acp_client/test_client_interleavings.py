@@ -1,4 +1,4 @@
-"""Updates, questions, cancels, withdrawals, closing and an agent that dies, in any order: what a client promises then.
+"""Updates, questions, requests for input, cancels, withdrawals, closing, an agent that dies: what a client promises.
 
 Hypothesis draws what either side does, how long the other gets before that, and how slow the application and the user
 are; a judge reads the wire and what the application saw. Both versions, asyncio and trio.
@@ -19,11 +19,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wire_agent import WireAgent
 
-from acp.errors import ConnectionClosed
+from acp.errors import ConnectionClosed, ErrorCode
 from acp.tasks import task_group
 from acp.transports.memory import memory_pair
 from acp.updates import MessageChunk, TextBlock, Update
 from acp_client import Client, Host, PermissionRequest, connect
+from acp_client.host.elicitation import Accepted, Answer, FormRequest, Request
 
 LIMIT = 20.0
 """Seconds in which a conversation has to come to its end."""
@@ -32,7 +33,11 @@ OPTIONS = [
     {"optionId": "no", "name": "No", "kind": "reject_once"},
 ]
 
-agent_moves = st.sampled_from(["say", "say", "say", "ask", "withdraw", "end", "die"])
+FORM = {"mode": "form", "requestedSchema": {"type": "object", "properties": {"name": {"type": "string"}}}}
+PAGE = {"mode": "url", "elicitationId": "e", "url": "https://a.example/"}
+ACCEPTED = {"form": {"action": "accept", "content": {"name": "x"}}, "page": {"action": "accept"}}
+
+agent_moves = st.sampled_from(["say", "say", "say", "ask", "form", "page", "withdraw", "end", "die"])
 client_moves = st.sampled_from(["cancel", "leave", "close"])
 plans = st.lists(st.tuples(st.integers(0, 12), st.one_of(agent_moves, agent_moves, client_moves)), max_size=12)
 
@@ -45,6 +50,8 @@ class Talk:
     agent: WireAgent
     said: list[str] = field(default_factory=list[str])
     asked: list[int] = field(default_factory=list[int])
+    kinds: dict[int, str] = field(default_factory=dict[int, str])
+    withdrawn: set[int] = field(default_factory=set[int])
     late: set[int] = field(default_factory=set[int])
     seen: list[str] = field(default_factory=list[str])
     error: ConnectionClosed | None = None
@@ -98,25 +105,33 @@ class Talk:
                 content = {"type": "text", "text": self.said[-1]}
                 await self.agent.update({"sessionUpdate": "agent_message_chunk", "content": content, "messageId": "m"})
             case "ask":
-                self.asked.append(len(self.asked))
-                if self.ended is not None:
-                    self.late.add(self.asked[-1])
-                call = {"toolCallId": f"c{self.asked[-1]}", "title": "Touch"}
+                call = {"toolCallId": f"c{len(self.asked)}", "title": "Touch"}
                 about = (
                     {"toolCall": call}
                     if self.version == 1
                     else {"title": "?", "subject": {"type": "tool_call"} | {"toolCall": call}}
                 )
-                params = {"sessionId": "s1", "options": OPTIONS, **about}
-                await self.agent.say(id=self.asked[-1], method="session/request_permission", params=params)
+                await self.ask(move, "session/request_permission", options=OPTIONS, **about)
+            case "form" | "page":
+                what = FORM if move == "form" else PAGE
+                await self.ask(move, "elicitation/create", message="?", **what)
             case "withdraw":
                 for id in self.asked[-1:]:
+                    self.withdrawn.add(id)
                     await self.agent.say(method="$/cancel_request", params={"requestId": id})
             case "end":
                 await self.end("end_turn")
             case _:
                 self.died = True
                 await self.agent.close()
+
+    async def ask(self, kind: str, method: str, **params: Any) -> None:
+        id = len(self.asked)
+        self.asked.append(id)
+        self.kinds[id] = kind
+        if self.ended is not None:
+            self.late.add(id)
+        await self.agent.say(id=id, method=method, params={"sessionId": "s1", **params})
 
     def answers(self) -> list[dict[str, Any]]:
         return [m for m in self.agent.heard if "method" not in m]
@@ -152,7 +167,11 @@ async def converse(version: int, plan: list[tuple[int, str]], slow: int, patienc
         await rounds(patience)
         return "yes"
 
-    async with talking(version, Host(ask=ask)) as (client, talk):
+    async def elicit(request: Request) -> Answer:
+        await rounds(patience)
+        return Accepted({"name": "x"} if isinstance(request, FormRequest) else {})
+
+    async with talking(version, Host(ask=ask, elicit=elicit)) as (client, talk):
         session = await client.new_session("/w")
         turn, read = session.prompt("hi"), anyio.Event()
 
@@ -246,8 +265,16 @@ def judge_questions(talk: Talk, *, complete: bool) -> None:
     for message in talk.agent.heard:
         cancelled = cancelled or message.get("method") == "session/cancel"
         if message.get("id") in talk.asked and message["id"] not in talk.late and "method" not in message:
-            outcome = message["result"]["outcome"]["outcome"]
-            assert outcome == "cancelled" or (outcome == "selected" and not cancelled)
+            kind = talk.kinds[message["id"]]
+            if kind == "ask":
+                outcome = message["result"]["outcome"]["outcome"]
+                assert outcome == "cancelled" or (outcome == "selected" and not cancelled)
+            elif message["id"] in talk.withdrawn and "error" in message:
+                assert message["error"]["code"] == ErrorCode.REQUEST_CANCELLED
+            else:
+                assert message["result"] == {"action": "cancel"} or (
+                    message["result"] == ACCEPTED[kind] and not cancelled
+                )
 
 
 def judge_silence(talk: Talk, *, cancelled: bool) -> None:
