@@ -6,8 +6,8 @@ Nothing here knows the wire, a transport or torch.
 
 What a backend promises:
 
-- `generate` yields any number of `Text`, `Thought`, `ToolUseStarted` and `ToolUse` parts, then exactly one
-  `Stop`.
+- `generate` yields any number of `Text`, `Thought`, `ToolUseStarted`, `ToolUseArguments` and `ToolUse` parts, then
+  exactly one `Stop`.
 - Parts are increments: joining the `text` of consecutive `Text` parts gives the text of the answer.
 - A `ToolUse` that the model got wrong is yielded too, with `problem` saying what is wrong; it is never
   dropped.
@@ -127,6 +127,15 @@ class ToolUseStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolUseArguments:
+    """An increment of the arguments of a call that was begun, as JSON text. Joined they are the `ToolUse`'s; where that
+    has a problem, they are no whole JSON. A backend may leave these parts out, for all of a call."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class ToolUse:
     """A call the model wants made.
 
@@ -162,7 +171,7 @@ class Stop:
     step_id: str | None = None
 
 
-Part = Text | Thought | ToolUseStarted | ToolUse | Stop
+Part = Text | Thought | ToolUseStarted | ToolUseArguments | ToolUse | Stop
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,5 +105,5 @@ async def _take(part: Part | None, step: Step, chunks: Chunks) -> None:
         case Stop():
             step.stop = part
         case _:
-            # ToolUseStarted: the call is announced when its arguments are known.
+            # ToolUseStarted, ToolUseArguments: the call is announced when its arguments are known.
             await chunks.flush()

@@ -5,7 +5,7 @@
     said ─► encoding                            one that is over, as prompts and what was said behind each
     openai                                      messages and tools in OpenAI's form, read
     constrained ─► vocabulary ─► grammar        calls kept to the tools that are offered, token by token
-    parser                                      ids as thoughts, text and tool uses (acp_server.spelled)
+    parser ─► arguments                         ids as thoughts, text and tool uses (acp_server.spelled)
 
 No torch here.
 """

@@ -12,10 +12,11 @@ import codecs
 from collections.abc import Callable, Sequence
 from enum import Enum
 
-from acp_server.model import Part, Text, Thought, ToolSpec, ToolUse, ToolUseStarted
+from acp_server.model import Part, Text, Thought, ToolSpec, ToolUse, ToolUseArguments, ToolUseStarted
 from acp_server.spelled.call import CALL_ENDS, NAME_ENDS, inside_a_value, parse_call
 
 from . import tokenizer as ids
+from .arguments import ArgumentStream
 
 TURN_ENDS = "</assistant>"
 CALL_BEGINS = "<tool_call>"
@@ -48,6 +49,7 @@ class ReplyParser:
         self.body = ""  # of the tool call being written
         self.spelled = False  # whether that call was begun by letters, and so may end by them
         self.call_id: str | None = None
+        self.arguments: ArgumentStream | None = None
         self.tool_uses = 0
 
     @property
@@ -181,7 +183,7 @@ class ReplyParser:
     def begin(self, state: State) -> None:
         self.decoder.reset()
         self.state, self.fresh, self.held = state, True, ""
-        self.body, self.call_id, self.spelled = "", None, False
+        self.body, self.call_id, self.spelled, self.arguments = "", None, False, None
 
     # Calls -----------------------------------------------------------------------------------------------
 
@@ -194,6 +196,7 @@ class ReplyParser:
             ends = [at for at in (named.find(end) for end in NAME_ENDS) if at > 0]
             if ends and (name := named[: min(ends)].strip()) in self.tools:
                 self.call_id = self.new_id()
+                self.arguments = ArgumentStream(self.tools[name], len(self.body) - len(named) + min(ends))
                 parts.append(ToolUseStarted(self.call_id, name))
         while self.spelled and (at := self.body.find(CALL_ENDS, searched)) >= 0:
             searched = at + 1
@@ -201,6 +204,8 @@ class ReplyParser:
                 after = self.body[at + len(CALL_ENDS) :]
                 self.body = self.body[:at]
                 return parts + self.end_call(complete=True) + self.add(after)
+        if self.call_id and self.arguments and (more := self.arguments.feed(self.body)):
+            parts.append(ToolUseArguments(self.call_id, more))
         return parts
 
     def end_call(self, *, complete: bool, cut_off: bool = False) -> list[Part]:
@@ -208,6 +213,8 @@ class ReplyParser:
         name, arguments, problem = parse_call(body, self.tools, complete=complete)
         if cut_off:
             problem = problem or "the call was cut off; write long values in several calls"
+        more = self.arguments.finish(arguments, problem) if self.arguments else ""
         self.begin(State.TEXT)
         self.tool_uses += 1
-        return [ToolUse(call_id, name, arguments, problem)]
+        rest = [ToolUseArguments(call_id, more)] if more else []
+        return [*rest, ToolUse(call_id, name, arguments, problem)]

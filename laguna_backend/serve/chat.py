@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -10,9 +9,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from acp_server.model import Part, Stop, Text, Thought, ToolUse, ToolUseStarted, Usage
+from acp_server.model import Part, Stop, Text, Thought, ToolUse, ToolUseArguments, ToolUseStarted, Usage
 
 from ..backend import LagunaBackend
+from ..chat.arguments import arguments_json
 from ..engine.request import Step
 from ..speaker import Spoken, message_of
 from .asked import ChatAsked
@@ -64,7 +64,7 @@ class ChatAnswer:
 
     async def whole(self) -> Payload:
         """The answer in one piece."""
-        text, thought, calls = list[str](), list[str](), list[Payload]()
+        text, thought, calls, written = list[str](), list[str](), list[Payload](), dict[str, str]()
         steps, stop = list[Step](), Stop("end_turn")
         async with aclosing(self.spoken()) as spoken:
             async for one in spoken:
@@ -76,8 +76,10 @@ class ChatAnswer:
                             text.append(part.text)
                         case Thought():
                             thought.append(part.text)
+                        case ToolUseArguments(id, more):
+                            written[id] = written.get(id, "") + more
                         case ToolUse():
-                            calls.append(whole_call(part))
+                            calls.append(whole_call(part, written.get(part.id)))
                         case Stop():
                             stop = part
                         case _:
@@ -138,11 +140,11 @@ def deltas_of(parts: Sequence[Part], numbers: dict[str, int]) -> list[Payload]:
                 deltas.append({"reasoning_content": part.text})
             case ToolUseStarted():
                 deltas.append(opening(part.id, part.name, numbers))
-            case ToolUse():
-                if part.id not in numbers:
-                    deltas.append(opening(part.id, part.name, numbers))
-                function = {"arguments": arguments_of(part)}
-                deltas.append({"tool_calls": [{"index": numbers[part.id], "function": function}]})
+            case ToolUseArguments():
+                deltas.append(more_of(part.text, numbers[part.id]))
+            case ToolUse() if part.id not in numbers:  # nothing was told of it before
+                deltas.append(opening(part.id, part.name, numbers))
+                deltas.append(more_of(arguments_json(part.arguments, part.problem), numbers[part.id]))
             case _:
                 pass
     return deltas
@@ -154,15 +156,14 @@ def opening(id: str, name: str, numbers: dict[str, int]) -> Payload:
     return {"tool_calls": [{"index": numbers[id], "id": id, "type": "function", "function": function}]}
 
 
-def whole_call(use: ToolUse) -> Payload:
-    return {"id": use.id, "type": "function", "function": {"name": use.name, "arguments": arguments_of(use)}}
+def more_of(arguments: str, number: int) -> Payload:
+    return {"tool_calls": [{"index": number, "function": {"arguments": arguments}}]}
 
 
-def arguments_of(use: ToolUse) -> str:
-    """As JSON. Of a call that went wrong the end is missing, so that nobody makes it: whoever reads it tells the model
-    that its arguments are no JSON."""
-    text = json.dumps(dict(use.arguments), ensure_ascii=False)
-    return text if use.problem is None else text.removesuffix("}")
+def whole_call(use: ToolUse, written: str | None) -> Payload:
+    """`written`: its arguments, where they were told as they came."""
+    arguments = arguments_json(use.arguments, use.problem) if written is None else written
+    return {"id": use.id, "type": "function", "function": {"name": use.name, "arguments": arguments}}
 
 
 def usage_of(usage: Usage) -> Payload:

@@ -158,6 +158,34 @@ def test_a_stream_joins_to_the_same_answer(client: OpenAI) -> None:
     assert usage.completion_tokens >= len(likely)
 
 
+def test_arguments_come_as_they_are_written_and_a_call_that_is_cut_off_has_no_whole_ones(client: OpenAI) -> None:
+    def told(**more: Any) -> list[str]:
+        pieces = list[str]()
+        for chunk in client.chat.completions.create(
+            model="laguna-nano", messages=[SHOW], tools=[READ], temperature=0, stream=True, **more
+        ):
+            for choice in chunk.choices:
+                for call in choice.delta.tool_calls or ():
+                    pieces.append((call.function and call.function.arguments) or "")
+        return pieces
+
+    def whole(**more: Any) -> str:
+        calls: Any = ask(client, tools=[READ], temperature=0, **more).choices[0].message.tool_calls
+        return calls[0].function.arguments
+
+    pieces = told()
+    assert "".join(pieces) == whole() == '{"path": "shop/prices.py"}'
+    assert len([piece for piece in pieces if piece]) > 3
+    usage = ask(client, tools=[READ], temperature=0).usage
+    assert usage is not None
+    cut = usage.completion_tokens - 4  # within the path
+    pieces = told(max_tokens=cut)
+    assert "".join(pieces) == whole(max_tokens=cut)
+    assert "".join(pieces).startswith('{"path": "shop')
+    with pytest.raises(ValueError, match="Unterminated"):
+        json.loads("".join(pieces))
+
+
 def test_a_call_is_made_or_not_as_it_is_chosen(client: OpenAI) -> None:
     def called(**more: Any) -> list[str]:
         calls: Any = ask(client, tools=[READ, OTHER], temperature=0, **more).choices[0].message.tool_calls

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_checkpoint import READ, tiny_tokenizer
 
-from acp_server.model import Part, Text, Thought, ToolSpec, ToolUse, ToolUseStarted
+from acp_server.model import Part, Text, Thought, ToolSpec, ToolUse, ToolUseArguments, ToolUseStarted
 from laguna_backend.chat.parser import ReplyParser
 from laguna_backend.chat.tokenizer import TokenBytes
 
@@ -69,9 +69,18 @@ def parse(
 
 
 def joined(parts: Iterable[Part]) -> list[Part]:
-    """The parts with neighbours of one kind joined."""
+    """The parts with neighbours of one kind joined. Arguments that were told as they came join to the call's."""
     out: list[Part] = []
+    told: dict[str, str] = {}
     for part in parts:
+        if isinstance(part, ToolUseStarted):
+            told[part.id] = ""
+        elif isinstance(part, ToolUseArguments):
+            assert part.text
+            told[part.id] += part.text
+            continue
+        elif isinstance(part, ToolUse) and part.id in told:
+            fits(told[part.id], part)
         last = out[-1] if out else None
         if isinstance(part, Text) and isinstance(last, Text):
             out[-1] = Text(last.text + part.text)
@@ -80,6 +89,19 @@ def joined(parts: Iterable[Part]) -> list[Part]:
         else:
             out.append(part)
     return out
+
+
+def fits(told: str, use: ToolUse) -> None:
+    whole = json.dumps(dict(use.arguments), ensure_ascii=False)
+    if use.problem is None:
+        assert told == whole
+        return
+    with pytest.raises(ValueError, match="line 1"):
+        json.loads(told)
+    if told != whole[:-1]:  # cut off within a text, which is told as far as it came
+        before, key = dict(use.arguments), [*json.loads(told + '"}')][-1]
+        assert key not in before
+        assert {**before, key: json.loads(told + '"}')[key]} == json.loads(told + '"}')
 
 
 def said(*pieces: Piece, **options: Any) -> list[Part]:
@@ -208,6 +230,22 @@ def test_the_start_of_a_call_is_told_before_its_arguments() -> None:
     parser = ReplyParser(TOKEN_BYTES, TOOLS, lambda: "id", thinking=False)
     told = [parser.feed(token) for token in as_tokens([CALL, "read<arg_key>"])]
     assert told[-1] == [ToolUseStarted("id", "read")]
+
+
+def test_arguments_are_told_as_they_are_written() -> None:
+    parser = ReplyParser(TOKEN_BYTES, TOOLS, lambda: "id", thinking=False)
+
+    def told(*pieces: Piece) -> str:
+        parts = [part for token in as_bytes(pieces) for part in parser.feed(token)]
+        return "".join(part.text for part in parts if isinstance(part, ToolUseArguments))
+
+    assert told(CALL, "write<arg_key>path</arg_key><arg_value>a.p") == '{"path": "a.p'
+    assert told("y</arg_value>") == "y"  # that may be a part of the text
+    assert told("<arg_key>force</arg_key><arg_value>tru") == '"'
+    assert told("e</arg_value>\n<arg_key>content</arg_key>") == ', "force": true'
+    assert told('<arg_value>"é\n</arg_va') == ', "content": "\\"é\\n'
+    assert told("lues></arg_value>") == "</arg_values>"
+    assert told(CALL_END) == '"}'
 
 
 def test_several_calls_and_text_between_them_keep_their_order() -> None:
@@ -380,6 +418,22 @@ PIECES = st.one_of(
 @given(st.lists(PIECES, max_size=14), st.booleans())
 def test_the_result_does_not_depend_on_how_the_text_is_cut_into_tokens(pieces: list[Piece], thinking: bool) -> None:
     said(*pieces, thinking=thinking)
+
+
+INSIDE = st.one_of(
+    st.sampled_from(["<arg_key>path</arg_key><arg_value>", "<arg_key>force</arg_key>\n<arg_value>", "</arg_value>"]),
+    st.sampled_from(["\n", " ", "true", '"', "</arg_value", "<arg_key>", "</arg_key>", "</tool_call>", "{}"]),
+    st.text(max_size=3),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(INSIDE, max_size=12), st.sampled_from([CALL, "<tool_call>"]), st.booleans(), st.booleans())
+def test_what_was_told_of_a_call_holds_however_it_goes_on(
+    pieces: list[Piece], begin: Piece, ended: bool, cut_off: bool
+) -> None:
+    """`joined` looks at it."""
+    said(begin, "write\n", *pieces, *([CALL_END, END] if ended else []), cut_off=cut_off)
 
 
 @settings(max_examples=200, deadline=None)
