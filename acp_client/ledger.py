@@ -66,6 +66,8 @@ from .snapshot import (
 
 MOST_OUTPUT = 2**20
 """Bytes of a terminal's output that are kept, the last ones."""
+RUN = 256
+"""Chunks of a message that are kept one by one: each costs ten times what a word does."""
 MOST_NOTICES = 100
 """Notices that are kept, the last ones."""
 
@@ -286,34 +288,46 @@ class Ledger:
 
 
 class _Said:
-    """A message that grows. Its texts are joined when it is looked at. There may be a million of them: hence slots."""
+    """A message that grows. Its texts are joined when it is looked at, and `RUN` at a time when it is not.
 
-    __slots__ = ("_frozen", "_parts", "nameless", "role")
+    There may be a million of them: hence slots.
+    """
+
+    __slots__ = ("_frozen", "_joined", "_parts", "nameless", "role")
 
     def __init__(self, role: Role, *, nameless: bool = False) -> None:
         self.role: Role = role
         self.nameless = nameless
         self._parts: list[Block | str] = []
+        self._joined = 0
+        """How many of the parts were joined before."""
         self._frozen: SaidMessage | None = None
 
     def append(self, block: Block) -> None:
         self._frozen = None
         self._parts.append(block.text if isinstance(block, TextBlock) and not block.extra else block)
+        if len(self._parts) - self._joined >= RUN:
+            self._join(self._joined)
 
     def replace(self, blocks: Iterable[Block]) -> None:
-        self._parts, self._frozen = [], None
+        self._parts, self._joined, self._frozen = [], 0, None
         for block in blocks:
             self.append(block)
 
     def content(self) -> tuple[Block, ...]:
+        self._join(0)
+        return tuple(TextBlock(part) if isinstance(part, str) else part for part in self._parts)
+
+    def _join(self, first: int) -> None:
+        """Make texts that follow each other one, from a part on."""
         parts: list[Block | str] = []
-        for kind, run in groupby(self._parts, type):
+        for kind, run in groupby(self._parts[first:], type):
             if kind is str:
                 parts.append("".join(map(str, run)))
             else:
                 parts.extend(run)
-        self._parts = parts
-        return tuple(TextBlock(part) if isinstance(part, str) else part for part in parts)
+        self._parts[first:] = parts
+        self._joined = len(self._parts)
 
     def frozen(self, id: str) -> SaidMessage:
         if self._frozen is None:

@@ -1,8 +1,10 @@
 """Memory of a stream that the client cannot keep up with: `python bench/memory.py [--count N] [--delay SECONDS]`.
 
 The agent sends N updates, and the client's handler is busy for a while with each. Growth is the most memory that a
-process ever had resident, less what it had resident before the stream, when it was warm (Linux only). Then one agent
-of each SDK is sent a line of 32 MiB, one a byte longer and an ordinary request, in this order.
+process ever had resident, less what it had resident before the stream, when it was warm (Linux only). Of our whole
+client there are two rows: with the least agent, which says all in ten long messages, and with the whole one, each of
+whose updates is a message of its own. Then one agent of each SDK is sent a line of 32 MiB, one a byte longer and an
+ordinary request, in this order.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +21,16 @@ from wire import BENCH, Process, Run, Side, conditions, raw, run, show, sides, u
 MIB = 2**20
 LIMIT = 32 * MIB
 """Bytes of a line that we take, and so does the TypeScript SDK; the Python SDK has no such limit."""
+
+
+def whole_client() -> Side:
+    """Our client library and the least agent of ours."""
+    ours = BENCH / "ours"
+    return Side(
+        "ours, Connection and acp_client",
+        [sys.executable, f"{ours}/whole_client.py"],
+        [sys.executable, f"{ours}/agent.py"],
+    )
 
 
 def table(runs: dict[str, list[Run]]) -> list[dict[str, str]]:
@@ -100,14 +113,15 @@ def main() -> None:
     parser.add_argument("--only", default="", metavar="NAME", help="measure only the sides whose name has this in it")
     options = parser.parse_args()
     found, missing = sides()
-    found = [side for side in found if options.only in side.name]
     began = conditions()
-    runs = {side.name: [run(side, "stream", options.count, delay=options.delay)] for side in found}
+    streaming = [side for side in [found[0], whole_client(), *found[1:]] if options.only in side.name]
+    runs = {side.name: [run(side, "stream", options.count, delay=options.delay)] for side in streaming}
     title = f"Memory: {options.count:,} updates to a client that is busy for {options.delay * 1000:g} ms with each"
     show(title, table(runs), began, missing, options.json, raw(runs))
     began = conditions()
-    rows = [long_lines(side) for side in found if not side.whole]
-    show("Long lines to an agent", rows, began, missing, options.json, {})
+    rows = [long_lines(side) for side in found if not side.whole and options.only in side.name]
+    if rows:
+        show("Long lines to an agent", rows, began, missing, options.json, {})
 
 
 if __name__ == "__main__":

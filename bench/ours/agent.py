@@ -1,7 +1,7 @@
 """An agent with the least that ours need: a `Connection` on stdin and stdout, and four handlers.
 
-With `--network` over WebSocket and HTTP instead. A prompt `N` streams N updates and ends; `_ping` and `session/new`
-answer at once.
+With `--network` over WebSocket and HTTP instead. A prompt `N` streams N updates and ends, `N M` in M messages with ids;
+`_ping` and `session/new` answer at once.
 """
 
 from __future__ import annotations
@@ -45,8 +45,10 @@ class StreamingAgent:
     async def prompt(self, request: schema.PromptRequest) -> schema.PromptResponse:
         [block] = request.prompt
         assert isinstance(block, schema.TextContentBlock)
-        for number in range(int(block.text)):
-            report = ReportV1(request.session_id, MessageChunk("agent", TextBlock(f"{number} ")))
+        count, *messages = map(int, block.text.split())
+        for number in range(count):
+            id = f"m{number * messages[0] // count}" if messages else None
+            report = ReportV1(request.session_id, MessageChunk("agent", TextBlock(f"{number} "), id))
             await self.connection.notify(REPORT, report)
         return schema.PromptResponse(stop_reason="end_turn")
 

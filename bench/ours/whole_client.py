@@ -1,6 +1,7 @@
 """The client library `acp_client`, counting what a turn brings: `whole_client.py JOB AGENT [ARG ...]`.
 
-See `bench/wire.py` for what a client has to say and when. Of a round trip it knows `session/new` only.
+See `bench/wire.py` for what a client has to say and when. Of a round trip it knows `session/new` only. The least
+agent of ours, too, can stream to it: in a few long messages.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from acp.transports.child import spawn_agent
 from acp.updates import MessageChunk
 from acp_client import Client, Session, connect
 
+MESSAGES = 10
 
-async def stream(session: Session, delay: float) -> int:
+
+async def stream(session: Session, expected: int, delay: float) -> int:
     """Take a turn; the updates that said something."""
     count = 0
-    async with session.prompt("go") as turn:
+    async with session.prompt(f"{expected} {MESSAGES}") as turn:
         async for update in turn:
             if isinstance(update, MessageChunk):
                 count += 1
@@ -45,7 +48,7 @@ async def main(job: dict[str, Any], command: list[str]) -> None:
     async with spawn_agent(command) as transport, connect(transport) as client:
         session = await client.new_session(os.getcwd())
         if job["task"] == "stream":
-            await stream(session, 0)
+            await stream(session, job["warm"], 0)
         else:
             await ask(client, job["warm"])
         print(json.dumps({"agent": transport.process.pid}), flush=True)
@@ -53,7 +56,7 @@ async def main(job: dict[str, Any], command: list[str]) -> None:
         count, times = 0, list[float]()
         began = time.perf_counter()
         if job["task"] == "stream":
-            count = await stream(session, job["delay"])
+            count = await stream(session, job["count"], job["delay"])
         else:
             times = await ask(client, job["count"])
         seconds = time.perf_counter() - began

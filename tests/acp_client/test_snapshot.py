@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import tracemalloc
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,7 +42,7 @@ from acp.updates import (
     Update,
     Work,
 )
-from acp_client.ledger import MOST_NOTICES, MOST_OUTPUT, Ledger
+from acp_client.ledger import MOST_NOTICES, MOST_OUTPUT, RUN, Ledger
 from acp_client.snapshot import Change, PassedMessage, ShownSubagent, Snapshot, Summary
 
 
@@ -233,3 +234,29 @@ def test_a_message_between_sessions_is_whole_whatever_of_it_comes_first() -> Non
 def test_a_state_that_nobody_knows_is_not_idle_and_ends_no_turn() -> None:
     shown = after(TurnStarted(), StateUnknown(), TurnStarted(), TurnEnded("end_turn"))
     assert (after(TurnStarted(), StateUnknown()).state, shown.state, shown.turns) == ("unknown", "idle", 1)
+
+
+def test_of_a_long_message_the_text_is_kept_and_not_its_chunks() -> None:
+    count, ledger = 50_000, Ledger()
+    words = [f"{n} " for n in range(count)]
+    tracemalloc.start()
+    try:
+        for n in range(count):
+            ledger.apply(chunk(f"{n} "))
+        grown, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert ledger.snapshot.messages["m"].text == "".join(words)
+    assert grown < 2 * len("".join(words))
+
+
+def test_what_is_joined_meanwhile_is_joined_the_same() -> None:
+    image = OtherBlock({"type": "image", "data": "", "mimeType": "image/png"})
+    blocks = [image if n % 700 == 350 else TextBlock(f"{n} ") for n in range(3 * RUN)]
+    often, once = Ledger(), Ledger()
+    for block in blocks:
+        for ledger in (often, once):
+            ledger.apply(MessageChunk("agent", block, "m"))
+        _ = often.snapshot
+    assert often.snapshot == once.snapshot
+    assert [type(block) for block in once.snapshot.messages["m"].content] == [TextBlock, OtherBlock, TextBlock]
