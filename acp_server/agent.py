@@ -26,7 +26,7 @@ from .shelter import Shelter
 from .storage.memory import MemoryStore
 from .storage.owned_store import OwnedStore
 from .storage.store import Store
-from .turn.turn import MAX_STEPS
+from .turn.parts import MAX_STEPS
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Slash commands: names for prompts that are written often."""
+"""Slash commands: names for prompts that are written often, and `/compact`, which is one for the agent itself."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from acp.updates import Command, Commands
+
+COMPACT = Command(
+    "compact", "Summarise the conversation so far, to make room in the model's context.", "what must not be lost"
+)
+"""The one command that every agent has."""
 
 _SPOKEN = re.compile(r"/(\S+)(?:\s+(.*))?\Z", re.DOTALL)
 
@@ -27,7 +32,9 @@ class Template:
 
 def listed(templates: Sequence[Template]) -> Commands:
     """The commands as clients are told of them."""
-    return Commands(tuple(Command(t.name, t.description, t.hint) for t in templates))
+    commands = [Command(t.name, t.description, t.hint) for t in templates]
+    own = () if any(command.name == COMPACT.name for command in commands) else (COMPACT,)
+    return Commands((*commands, *own))
 
 
 def spelled_out(text: str, templates: Sequence[Template]) -> str:
@@ -37,3 +44,9 @@ def spelled_out(text: str, templates: Sequence[Template]) -> str:
     if spoken is None or template is None:
         return text
     return template.text.replace("{input}", spoken[2] or "")
+
+
+def compaction_asked(text: str) -> str | None:
+    """What is to be kept in mind, if a prompt that is spelled out asks for a compaction; else None."""
+    spoken = _SPOKEN.match(text)
+    return (spoken[2] or "").strip() if spoken and spoken[1] == COMPACT.name else None

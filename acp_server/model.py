@@ -74,6 +74,14 @@ Message = System | User | Assistant | ToolResult
 
 
 @dataclass(frozen=True, slots=True)
+class Summary:
+    """What a model has made of a conversation before its message number `first`, which may be shown in its place."""
+
+    first: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class ToolSpec:
     """A tool as the model is told of it. `parameters` is a JSON schema of type object."""
 
@@ -176,7 +184,8 @@ Part = Text | Thought | ToolUseStarted | ToolUseArguments | ToolUse | Stop
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a loaded model is. `context_size` is in tokens; `compact` asks the agent for its shortest prompt.
+    """What a loaded model is. `context_size` is in tokens; `compact` asks the agent for its shortest prompt,
+    and not to have it summarise conversations.
 
     `bytes_per_token` is how much UTF-8 text one token holds on average, for the agent's estimates before the
     backend has counted (1.0 for a byte-level tokenizer).
@@ -196,6 +205,10 @@ class ModelError(Exception):
     """
 
 
+class TooLong(ModelError):
+    """The model was shown more than it can hold. What `ready` says from then on may be nearer the truth."""
+
+
 @runtime_checkable
 class ModelBackend(Protocol):
     """A language model, as the agent sees it."""
@@ -210,7 +223,7 @@ class ModelBackend(Protocol):
     def generate(
         self, conversation: Sequence[Message], tools: Sequence[ToolSpec], sampling: Sampling
     ) -> AsyncGenerator[Part, None]:
-        """Say the next step of `conversation`. Raises `ModelError`."""
+        """Say the next step of `conversation`. Raises `ModelError`, and of those `TooLong` before anything is said."""
         ...
 
     async def aclose(self) -> None:

@@ -29,6 +29,7 @@ from acp.updates import (
     Update,
 )
 
+from .commands import compaction_asked
 from .mcp.servers import Servers
 from .model import Sampling
 from .options import MODE, Options
@@ -41,6 +42,7 @@ from .storage.history import (
     instructions_of,
     messages_of,
     settings_of,
+    summary_of,
     turns_of,
 )
 from .storage.store import Card, Entry, Log
@@ -48,7 +50,8 @@ from .teller import SAVING, Client, Teller, failure, taken_away
 from .terminals.background import Background
 from .terminals.terminals import Terminals
 from .turn.conversation import Conversation, result_limit
-from .turn.turn import MAX_STEPS, Parts, Spent, Turn, TurnEnd, check_room
+from .turn.parts import MAX_STEPS, Parts
+from .turn.turn import Spent, Turn, TurnEnd, check_room
 from .workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -116,7 +119,7 @@ class Session:
         self._servers = servers
         self._terminals = Terminals(self._teller.emit)
         self._background = Background(self._terminals, group, self._detached)
-        self._said = messages_of(kept.entries)
+        self._said, self._summary = messages_of(kept.entries), summary_of(kept.entries)
         self._instructions = self._obeyed = instructions_of(kept.entries)
         self._conversation: Conversation | None = None
         self._toolbox: Toolbox | None = None
@@ -186,6 +189,7 @@ class Session:
         began = time.monotonic()
         reason: TurnEnd = "cancelled"
         ending = TurnEnded("cancelled")
+        compacting = compaction_asked(text)
         self._turn = None
         self._inserted = False
         self._ended = anyio.Event()
@@ -195,7 +199,7 @@ class Session:
                     parts = await self._begin_turn(text)
                     await self._insert(blocks or (TextBlock(text),), name, inserted)
                     self._turn = Turn(await self._with_servers(parts), f"t{self._turns}")
-                    reason = await self._turn.run(text)
+                    reason = await (self._turn.run(text) if compacting is None else self._turn.compact(compacting))
                     ending = TurnEnded(reason)
                 except Exception as error:
                     if not self._scope.cancel_called:
@@ -244,8 +248,9 @@ class Session:
         if self._conversation is None or self._obeyed is not self._instructions:
             self._obeyed = self._instructions
             system = await anyio.to_thread.run_sync(system_prompt, self.cwd, info, self._obeyed)
-            said = self._conversation.messages if self._conversation else self._said
-            self._conversation = self._teller.conversation = Conversation(system, said)
+            if (old := self._conversation) is not None:
+                self._said, self._summary = old.messages, old.summary
+            self._conversation = self._teller.conversation = Conversation(system, self._said, self._summary)
         if self._toolbox is None:
             self._toolbox = await anyio.to_thread.run_sync(
                 _toolbox, self.workspace, self._terminals, self._background, result_limit(info)
@@ -283,7 +288,8 @@ class Session:
 
     async def _end_turn(self, text: str, ending: TurnEnded) -> None:
         """Save the turn and say that it ended, however that was. A slow disk or client holds it up a bounded time."""
-        titled = title_of(text) if self._inserted and not self.card.title else None
+        names = self._inserted and not self.card.title and compaction_asked(text) is None
+        titled = title_of(text) if names else None
         self.card = replace(self.card.touched(), title=self.card.title or titled)
         with anyio.move_on_after(SAVING, shield=True):
             if self._inserted:

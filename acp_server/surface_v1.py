@@ -20,23 +20,14 @@ from acp.methods import Method
 from acp.plain import say_option
 from acp.unions import Free
 from acp.updates import (
-    MAIN_PLAN,
     Block,
-    Compaction,
-    CompactionChunk,
     Message,
-    Notice,
-    Plan,
-    PlanFile,
-    PlanRemoved,
-    PlanText,
     ToolCall,
     ToolCallUpdate,
     TurnEnded,
     Update,
 )
 from acp.v1 import dialect, schema
-from acp.v1.terminals import CAPABILITY
 from acp.wire import Json
 
 from .commands import listed, spelled_out
@@ -52,8 +43,8 @@ from .session import Session, TurnReport
 from .sessions import Place, Sessions
 from .shelter import PROMPT_META
 from .shelter import TURN_META as FATE
+from .shown_v1 import ShownV1
 from .teller import Client
-from .terminals.as_v1 import TerminalsAsV1
 from .turn.turn import PromptTooLong, TurnFailed
 from .workspace.overlay_v1 import ClientFiles
 
@@ -81,7 +72,7 @@ class SurfaceV1:
         self._carrier = Carrier(connection, schema.MCP_MESSAGE)
         self._sessions = Sessions(agent, group, self._client_of, self._carrier)
         self._client = schema.ClientCapabilities()
-        self._terminals: dict[str, TerminalsAsV1] = {}
+        self._shown: dict[str, ShownV1] = {}
 
     async def wait_idle(self) -> None:
         await self._sessions.wait_idle()
@@ -228,7 +219,7 @@ class SurfaceV1:
 
     async def close(self, request: schema.CloseSessionRequest) -> schema.CloseSessionResponse:
         await self._sessions.close(request.session_id)
-        self._terminals.pop(request.session_id, None)
+        self._shown.pop(request.session_id, None)
         return schema.CloseSessionResponse()
 
     async def delete(self, request: schema.DeleteSessionRequest) -> schema.DeleteSessionResponse:
@@ -297,35 +288,11 @@ class SurfaceV1:
     # Our calls ------------------------------------------------------------------------------------
 
     async def _update(self, session_id: str, update: Update) -> None:
-        for said in self._terminals_of(session_id).said(update):
-            for report in dialect.reports(session_id, said) if self._takes(said) else ():
+        if (shown := self._shown.get(session_id)) is None:
+            shown = self._shown[session_id] = ShownV1(self._client, plans=self._agent.opens("plans"))
+        for said in shown.said(update):
+            for report in dialect.reports(session_id, said):
                 await self._connection.notify(dialect.REPORT, report)
-
-    def _terminals_of(self, session_id: str) -> TerminalsAsV1:
-        if (terminals := self._terminals.get(session_id)) is None:
-            in_meta = (self._client.meta or {}).get(CAPABILITY) is True
-            terminals = self._terminals[session_id] = TerminalsAsV1(in_meta=in_meta)
-        return terminals
-
-    def _takes(self, update: Update) -> bool:
-        """Whether the client wants such an update: some kinds are for those only that have asked for them."""
-        wanted = self._client.session
-        match update:
-            case Notice():
-                return bool(wanted and wanted.notices)
-            case Compaction() | CompactionChunk():
-                return bool(wanted and wanted.compaction)
-            case PlanFile() | PlanText() | PlanRemoved():
-                return self._takes_plans
-            case Plan(id=id):
-                return id == MAIN_PLAN or self._takes_plans
-            case _:
-                return True
-
-    @property
-    def _takes_plans(self) -> bool:
-        """Whether the client knows plans besides the one (unstable)."""
-        return self._agent.opens("plans") and self._client.plan is not None
 
     async def _ask(self, session_id: str, call: ToolCall, options: Sequence[Option]) -> str | None:
         """The option the user chose, or None when the client cancelled the question."""
@@ -393,9 +360,8 @@ class SurfaceV1:
 
     def _announce_later(self, session: Session) -> None:
         """Behind the answer, say which commands there are: before it, the client may not know the session yet."""
-        if self._agent.commands:
-            commands = listed(self._agent.commands)
-            self._connection.after_reply(lambda: session.show(commands))
+        commands = listed(self._agent.commands)
+        self._connection.after_reply(lambda: session.show(commands))
 
 
 _TERMINAL = (

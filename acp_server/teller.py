@@ -126,7 +126,8 @@ class Teller:
 
     def record(self, update: Update | None = None, *, how: TurnEnded | None = None) -> None:
         """Have the log take what is new: messages, an update, or how the turn ended."""
-        entries = self._recorder.entries_of(self.conversation.messages) if self.conversation else []
+        told = self.conversation
+        entries = self._recorder.entries_of(told.messages, told.summary) if told else []
         if update is not None and (entry := entry_of(update)) is not None:
             entries.append(entry)
         if how is not None:

@@ -20,6 +20,7 @@ from acp_server.model import (
     Stop,
     Text,
     Thought,
+    TooLong,
     ToolSpec,
     ToolUse,
     Usage,
@@ -34,7 +35,7 @@ from .chat.thinking import ThinkingBudget
 from .chat.tokenizer import BOS, TokenBytes
 from .engine.engine import Engine
 from .engine.generation import Generation, never
-from .engine.request import Extras, Finish, Refusal, Request, Rule, Step
+from .engine.request import ContextOverflow, Extras, Finish, Refusal, Request, Rule, Step
 
 T = TypeVar("T")
 
@@ -190,6 +191,8 @@ def told() -> Generator[None, None, None]:
     """Whatever goes wrong is told as a ModelError. `Cancelled` passes."""
     try:
         yield
+    except ContextOverflow as error:
+        raise TooLong(str(error)) from error
     except REFUSALS as error:
         raise ModelError(str(error)) from error
     except FAILURES as error:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ..model import ModelError
+from ..model import ModelError, TooLong
 from ..wording import visible
 from .endpoint import Endpoint
 
@@ -57,7 +57,8 @@ class Refusal:
         return self.status in RETRIED and not self.is_too_long and not NO_MONEY.search(self.words)
 
     def error(self, endpoint: Endpoint, model: str) -> ModelError:
-        return ModelError(self._sentence(endpoint, model) + (f": {self.words}" if self.words else ""))
+        kind = TooLong if self.is_too_long else ModelError
+        return kind(self._sentence(endpoint, model) + (f": {self.words}" if self.words else ""))
 
     def _sentence(self, endpoint: Endpoint, model: str) -> str:
         if self.is_too_long:

@@ -1,9 +1,10 @@
 """A session's log, as it is written and read: what was reported, what the model was told, what was set.
 
 Entries: {"update": …} what the user saw, {"message": …} what the model is shown, {"kept": n} the messages are cut back
-to the first n, {"setting": id, "value": …} an option was set, {"instructions": …} what the application had to say to
-the model, {"began": …} a turn began, by its client's name of the prompt, and {"ended": …} how it ended. Notices are no
-history, and of a tool call or a terminal that still runs only what it began with; its end says the rest.
+to the first n, {"summary": …} what stands for the first of them from here on, {"setting": id, "value": …} an option
+was set, {"instructions": …} what the application had to say to the model, {"began": …} a turn began, by its client's
+name of the prompt, and {"ended": …} how it ended. Notices are no history, and of a tool call or a terminal that still
+runs only what it began with; its end says the rest.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from acp.merging import merged
 from acp.updates import (
     UNSET,
     Block,
+    Compaction,
     ContextUsage,
     ExitStatus,
     Json,
@@ -46,7 +48,7 @@ CUT_SHORT = "This turn was cut short: the process that ran it ended in the middl
 MARK = "[cut short: the agent ended in the middle of this]"
 _KEPT = (
     Message, MessageChunk, ToolCall, ToolCallUpdate, Terminal, Plan, PlanFile, PlanText, PlanRemoved, ContextUsage,
-    Other,
+    Compaction, Other,
 )  # fmt: skip
 _OVER = ("completed", "failed", "cancelled")
 
@@ -78,17 +80,21 @@ def ended(how: Mapping[str, Json]) -> Entry:
 class Recorder:
     """Says which entries keep the messages of a conversation, each once, after those that are kept already."""
 
-    def __init__(self, entries: Iterable[Entry] = ()) -> None:
-        self._written = len(_messages(entries))
+    def __init__(self, entries: Sequence[Entry] = ()) -> None:
+        self._written = len(messages_of(entries))
+        self._summary = summary_of(entries)
 
-    def entries_of(self, messages: Sequence[model.Message]) -> list[Entry]:
-        """The entries for what was added, or taken back, since the last time."""
+    def entries_of(self, messages: Sequence[model.Message], summary: model.Summary | None = None) -> list[Entry]:
+        """The entries for what was added, or taken back, or summarised, since the last time."""
         entries: list[Entry] = []
         if len(messages) < self._written:
             entries.append({"kept": len(messages)})
             self._written = len(messages)
         entries += [{"message": to_json(message)} for message in messages[self._written :]]
         self._written = len(messages)
+        if summary is not None and summary != self._summary:
+            entries.append({"summary": to_json(summary)})
+            self._summary = summary
         return entries
 
 
@@ -98,7 +104,7 @@ class Recorder:
 def updates_of(entries: Sequence[Entry], *, running: bool = False, terminals: Iterable[Terminal] = ()) -> list[Update]:
     """What a client is to see of the history: each message whole, each tool call as it ended, in the order they began.
 
-    A call that never ended is said to have failed: the agent was killed in the middle of it. Not so the
+    A call or a compaction that never ended is said to have failed: the agent was killed in the middle of it. Not so the
     calls of the last turn while it is `running`, nor the `terminals` that run now, which are told as they are.
     """
     found: dict[tuple[str, str], Update] = {}
@@ -116,6 +122,8 @@ def updates_of(entries: Sequence[Entry], *, running: bool = False, terminals: It
                 found["call", id] = merged(call if isinstance(call, ToolCall) else None, update)
             case Terminal(id):
                 found["terminal", id] = update
+            case Compaction(id):
+                found["compaction", id] = update
             case Plan() | PlanFile() | PlanText():
                 found["plan", update.id] = update
             case ContextUsage():
@@ -129,24 +137,53 @@ def updates_of(entries: Sequence[Entry], *, running: bool = False, terminals: It
     found |= {("terminal", id): terminal for id, terminal in now.items()}
     turn = f"t{turns_of(entries)}." if running else None
 
-    def goes_on(update: ToolCall | Terminal) -> bool:
+    def goes_on(update: ToolCall | Terminal | Compaction) -> bool:
         return update.id in now if isinstance(update, Terminal) else turn is not None and update.id.startswith(turn)
 
-    return [_ended(u) if isinstance(u, ToolCall | Terminal) and not goes_on(u) else u for u in found.values()]
+    return [
+        _ended(update) if isinstance(update, ToolCall | Terminal | Compaction) and not goes_on(update) else update
+        for update in found.values()
+    ]
 
 
 def messages_of(entries: Iterable[Entry]) -> list[model.Message]:
-    """What the model is to be shown, fit for a next turn: every tool use has its result."""
-    return _answered(_messages(entries))
+    """What the model is to be shown, fit for a next turn: every use of a tool has its result.
 
-
-def _messages(entries: Iterable[Entry]) -> list[model.Message]:
+    Results that were lost are put where they belong, whoever reads, so that all agree on the messages' numbers.
+    """
     messages: list[model.Message] = []
+    waiting: dict[str, model.ToolUse] = {}
+
+    def lose() -> None:
+        messages.extend(model.ToolResult(use.id, use.name, LOST, failed=True) for use in waiting.values())
+        waiting.clear()
+
     for entry in entries:
         if isinstance(kept := entry.get("kept"), int):
+            lose()
             del messages[kept:]
-        messages += [m for m in _values([entry], "message") if isinstance(m, model.Message)]
+        for message in _values([entry], "message"):
+            match message:
+                case model.ToolResult():
+                    waiting.pop(message.tool_use_id, None)
+                    messages.append(message)
+                case model.Assistant():
+                    lose()
+                    messages.append(replace(message, step_id=None))  # the cache that it names is gone
+                    waiting |= {use.id: use for use in message.tool_uses}
+                case model.System() | model.User():
+                    lose()
+                    messages.append(message)
+                case _:
+                    pass
+    lose()
     return messages
+
+
+def summary_of(entries: Sequence[Entry]) -> model.Summary | None:
+    """The last summary."""
+    found = [summary for summary in _values(entries, "summary") if isinstance(summary, model.Summary)]
+    return found[-1] if found else None
 
 
 def settings_of(entries: Iterable[Entry]) -> dict[str, Json]:
@@ -239,33 +276,10 @@ def _longer(message: Update, more: Block) -> Message:
             return replace(message, content=(*content, more))
 
 
-def _ended(lost: ToolCall | Terminal) -> Update:
+def _ended(lost: ToolCall | Terminal | Compaction) -> Update:
     """What nobody lived to end."""
-    if isinstance(lost, Terminal):
-        return lost if isinstance(lost.exit, ExitStatus) else replace(lost, exit=ExitStatus(), capabilities=UNSET)
-    return lost if lost.status in _OVER else replace(lost, status="failed")
-
-
-def _answered(messages: Sequence[model.Message]) -> list[model.Message]:
-    """The messages, with a result for each use of a tool that has none, and no mark of a cache that is gone."""
-    whole: list[model.Message] = []
-    waiting: dict[str, model.ToolUse] = {}
-
-    def lose() -> None:
-        whole.extend(model.ToolResult(use.id, use.name, LOST, failed=True) for use in waiting.values())
-        waiting.clear()
-
-    for message in messages:
-        match message:
-            case model.ToolResult():
-                waiting.pop(message.tool_use_id, None)
-                whole.append(message)
-            case model.Assistant():
-                lose()
-                whole.append(replace(message, step_id=None))
-                waiting |= {use.id: use for use in message.tool_uses}
-            case _:
-                lose()
-                whole.append(message)
-    lose()
-    return whole
+    match lost:
+        case Terminal(exit=exit):
+            return lost if isinstance(exit, ExitStatus) else replace(lost, exit=ExitStatus(), capabilities=UNSET)
+        case _:
+            return lost if lost.status in _OVER else replace(lost, status="failed")

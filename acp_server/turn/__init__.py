@@ -2,7 +2,8 @@
 
     turn ─► step ─► chunks            one step of the model; its words, joined into updates
       ├► calls ─► announcement  job   the tool calls of a step; how each is first shown; work that ends by itself
-      ├► conversation                 the history that fits the model's context
+      ├► conversation ─► carried      the history that fits the model's context
+      ├► compaction                   has the model summarise what no longer does
       └► guard                        notices when a model goes round in circles
 
 Of no protocol version, no transport and no model.

@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import anyio
-from anyio.abc import TaskGroup
 
 from acp.errors import AcpError
 from acp.updates import ContextUsage
 
-from ..model import ModelBackend, ModelError, ModelInfo, Sampling, Stop, System, ToolSpec, Usage
-from ..permissions import Permissions
-from .calls import Ask, Calls, Tools, TurnCancelled
-from .chunks import Chunks, Emit
+from ..model import ModelError, ModelInfo, Stop, System, TooLong, ToolSpec, Usage
+from .calls import Calls, TurnCancelled
+from .chunks import Chunks
+from .compaction import compact
 from .conversation import FAILED, INTERRUPTED, ContextFull, Conversation
 from .guard import LoopGuard
+from .parts import Parts
 from .step import Step, speak
 
 log = logging.getLogger(__name__)
@@ -33,11 +34,11 @@ log = logging.getLogger(__name__)
 TurnEnd = Literal["end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled"]
 """How a turn can end. A turn that fails raises instead."""
 
-MAX_STEPS = 100
-"""Model steps in one turn, unless the agent is told otherwise."""
-
 FAREWELL = 0.3
 """Seconds a cancelled turn has for its last updates, should the client be slow to take them."""
+
+SPARED = 0.25
+"""The share of the room that the last steps keep when a conversation that no longer fits is summarised."""
 
 NUDGE = "Your last answer was empty. Call a tool, or answer the user."
 
@@ -70,24 +71,6 @@ class Spent:
         self.steps += 1
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a turn is made of, besides the prompt."""
-
-    conversation: Conversation
-    model: ModelBackend
-    info: ModelInfo
-    tools: Tools
-    permissions: Permissions
-    emit: Emit
-    ask: Ask
-    group: TaskGroup
-    sampling: Sampling = field(default_factory=Sampling)
-    max_steps: int = MAX_STEPS
-    crowded: Callable[[], bool] = lambda: False
-    """Whether whoever hears the updates has much to read yet."""
-
-
 class Turn:
     """One turn. `id` prefixes the ids of its messages and tool calls; `spent` is true at any time."""
 
@@ -100,17 +83,25 @@ class Turn:
         self._step: Step | None = None
         self._calls: Calls | None = None
         self._retried = False
+        self._shortened = False
         self._number_of_calls = 0
+        self._compactions = 0
+        self._summarises = not parts.info.compact
 
     async def run(self, prompt: str) -> TurnEnd:
         """Take the turn. Raises `TurnFailed`. When cancelled, it has tidied up."""
+        self._parts.conversation.begin(prompt)
+        return await self._to_its_end(self._take_steps)
+
+    async def compact(self, hint: str = "") -> TurnEnd:
+        """Do nothing but summarise the conversation, as the user has asked. Ends as `run` does."""
+        self._parts.conversation.begin(None)
+        return await self._to_its_end(partial(self._summarise, hint))
+
+    async def _to_its_end(self, work: Callable[[], Awaitable[TurnEnd]]) -> TurnEnd:
         conversation = self._parts.conversation
-        conversation.begin(prompt)
         try:
-            for _ in range(self._parts.max_steps):
-                if (reason := await self._take_step()) is not None:
-                    return reason
-            await self._tell(f"I stopped after {self._parts.max_steps} steps without finishing.")
+            return await work()
         except TurnCancelled:
             await self._settle()
             return "cancelled"
@@ -126,7 +117,6 @@ class Turn:
         except BaseException:  # cancelled, in whichever way the event loop says it
             await self._settle()
             raise
-        return "max_turn_requests"
 
     def cancel_call(self, id: str) -> bool:
         """Cancel one running call; the turn goes on. False if no such call runs."""
@@ -134,12 +124,30 @@ class Turn:
 
     # Steps ----------------------------------------------------------------------------------------
 
+    async def _take_steps(self) -> TurnEnd:
+        for _ in range(self._parts.max_steps):
+            if (reason := await self._take_step()) is not None:
+                return reason
+        await self._tell(f"I stopped after {self._parts.max_steps} steps without finishing.")
+        return "max_turn_requests"
+
     async def _take_step(self) -> TurnEnd | None:
         """One step of the model and the calls it asks for; why the turn ends, or None."""
         parts = self._parts
+        if not parts.conversation.make_room(parts.info, parts.tools.specs) and self._summarises:
+            before = parts.conversation.summary
+            await self._compact(SPARED)
+            self._summarises = parts.conversation.summary is not before  # a model that cannot is not asked at each step
         messages = parts.conversation.fit(parts.info, parts.tools.specs)
         self._step = step = Step()
-        stop = await speak(parts.model, messages, parts.tools.specs, parts.sampling, step, self._chunks, parts.group)
+        try:
+            stop = await speak(
+                parts.model, messages, parts.tools.specs, parts.sampling, step, self._chunks, parts.group
+            )
+        except TooLong:
+            if self._shortened:
+                raise
+            return await self._shorten()
         self.spent.add(stop)
         parts.conversation.counted(stop.usage)
         if stop.usage.input:
@@ -153,6 +161,14 @@ class Turn:
         if step.tool_uses:
             return await self._call(step)
         return "end_turn" if stop.reason == "tool_use" else stop.reason
+
+    async def _shorten(self) -> None:
+        """The context is smaller than it was said to be: go on within what the model says now, or a quarter less."""
+        self._step, self._shortened = None, True
+        info, now = self._parts.info, await self._parts.model.ready()
+        size = now.context_size if now.context_size < info.context_size else info.context_size * 3 // 4
+        log.warning("%s holds less than %d tokens; the turn goes on with %d", info.name, info.context_size, size)
+        self._parts = replace(self._parts, info=replace(info, context_size=size))
 
     async def _empty(self) -> TurnEnd | None:
         """The model said nothing: ask once more, then say so."""
@@ -193,6 +209,22 @@ class Turn:
             case "go on":
                 pass
         return None
+
+    # Compaction -----------------------------------------------------------------------------------
+
+    async def _summarise(self, hint: str) -> TurnEnd:
+        if not self._summarises:
+            await self._tell(f"{self._parts.info.name} is too small to summarise a conversation.")
+        elif not await self._compact(0.0, hint):
+            await self._tell("There is nothing to summarise yet.")
+        return "end_turn"
+
+    async def _compact(self, share: float, hint: str = "") -> bool:
+        self._compactions += 1
+        stop = await compact(self._parts, f"{self.id}.s{self._compactions}", share, hint)
+        if stop is not None:
+            self.spent.add(stop)
+        return stop is not None
 
     # Ends -----------------------------------------------------------------------------------------
 

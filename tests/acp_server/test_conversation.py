@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acp_server.model import Assistant, Message, ModelInfo, System, ToolResult, ToolUse, Usage, User
+from acp_server.model import Assistant, Message, ModelInfo, Summary, System, ToolResult, ToolUse, Usage, User
+from acp_server.turn.carried import LEAST, carried
 from acp_server.turn.conversation import (
     LEFT_OUT,
     PLACEHOLDER,
@@ -135,3 +136,92 @@ def _check_pairs(shown: list[Message]) -> None:
         if isinstance(message, ToolResult):
             assert isinstance(before, Assistant)
             assert [use.id for use in before.tool_uses] == [message.tool_use_id]
+
+
+# Summaries ----------------------------------------------------------------------------------------
+
+_TURNS = st.lists(st.lists(st.integers(0, 1500), max_size=4), min_size=1, max_size=8)
+
+
+def _talk(turns: list[list[int]]) -> Conversation:
+    conversation = Conversation("s")
+    for n, results in enumerate(turns):
+        _turn(conversation, f"prompt {n}", *("r" * length for length in results))
+    return conversation
+
+
+@given(_TURNS, st.integers(500, 4000), st.sampled_from([0.0, 0.25]), st.booleans())
+def test_a_summary_covers_whole_steps_and_what_the_user_said_is_shown_with_it(
+    turns: list[list[int]], size: int, share: float, prompted: bool
+) -> None:
+    conversation, info = _talk(turns), ModelInfo("m", size)
+    if prompted:
+        conversation.begin("now")
+    before = list(conversation.messages)
+    first = conversation.spared(info, share)
+    assert 0 < first < len(before)
+    assert isinstance(before[first], User | Assistant)
+    conversation.summarised(Summary(first, "It went well."))
+    assert conversation.messages == before
+    system, head, *rest = conversation.fit(info, [])
+    assert system == System("s")
+    assert isinstance(head, User)
+    assert "It went well." in head.text
+    assert all(m.text in head.text for m in before[:first] if isinstance(m, User))
+    assert rest == conversation.messages[first:]
+    assert rest[-1] == before[-1]
+    _check_pairs(rest)
+    spared = sum(len(m.text) for m in before[first:])
+    last_step = max(i for i, m in enumerate(before) if isinstance(m, User | Assistant))
+    assert first == last_step or spared <= share * (size - reserve(info)) * info.bytes_per_token
+
+
+@given(_TURNS, st.integers(500, 4000), st.integers(100, 300))
+def test_what_is_shown_to_be_summarised_leaves_room_for_the_summary(
+    turns: list[list[int]], size: int, answer: int
+) -> None:
+    conversation, info, request = _talk(turns), ModelInfo("m", size), User("summarise")
+    end = conversation.spared(info, 0.25)
+    shown = conversation.past(info, [], end, request, answer)
+    assert (shown[0], shown[-1]) == (System("s"), request)
+    assert sum(len(m.text) for m in shown) <= (size - answer) * info.bytes_per_token
+    kept = shown[1:-1]
+    assert kept == conversation.messages[end - len(kept) : end]
+    assert not kept or not isinstance(kept[0], ToolResult)
+
+
+def test_a_second_summary_still_has_what_the_user_said_before_the_first() -> None:
+    conversation = Conversation("s")
+    for n in range(6):
+        _turn(conversation, f"prompt {n}")
+        conversation.summarised(Summary(conversation.spared(SMALL, 0.0), f"summary {n}"))
+    head = conversation.fit(SMALL, [])[1]
+    assert all(f"prompt {n}" in head.text for n in range(6))
+    assert "summary 5" in head.text
+    assert "summary 4" not in head.text
+
+
+def test_the_plan_and_the_files_that_were_changed_are_carried_over() -> None:
+    uses = (
+        ToolUse("1", "edit", {"path": "a.py", "old_string": "x", "new_string": "y"}),
+        ToolUse("2", "write", {"path": "b.py", "content": "z"}),
+        ToolUse("3", "todo_action", {"todos": "[ ] first"}),
+        ToolUse("4", "todo_action", {"todos": "[x] second"}),
+        ToolUse("5", "edit", {"path": "a.py"}),
+        ToolUse("6", "read", {"path": "c.py"}),
+    )
+    text = carried([User("go"), Assistant(tool_uses=uses)], "All is well.", 10_000)
+    assert "a.py\nb.py\n" in text
+    assert "c.py" not in text
+    assert "[x] second" in text
+    assert "[ ] first" not in text
+    assert text.endswith("All is well.")
+
+
+@given(st.lists(st.text(max_size=3000), min_size=1, max_size=30), st.integers(2000, 20_000))
+def test_of_what_the_user_said_short_texts_stay_whole_and_long_ones_share_the_rest(said: list[str], room: int) -> None:
+    text = carried([User(each) for each in said], "", room)
+    assert len(text) <= max(room, LEAST) + 200 + 10 * len(said)
+    if sum(map(len, said)) <= room:
+        assert all(each in text for each in said)
+    assert said[-1][:50] in text

@@ -8,6 +8,7 @@ from update_values import version_2
 
 from acp.json_text import dumps, loads
 from acp.updates import (
+    Compaction,
     ContextUsage,
     Message,
     MessageChunk,
@@ -33,6 +34,7 @@ from acp_server.storage.history import (
     last_words,
     messages_of,
     settings_of,
+    summary_of,
     turns_of,
     updates_of,
 )
@@ -207,3 +209,50 @@ def test_a_turn_that_ended_needs_no_last_words_and_neither_does_a_log_of_before_
     said = entries_of(Message("user", "t1.u", (TextBlock("go"),)))
     assert last_words([began("p"), *said, ended({"stopReason": "cancelled"})]) == []
     assert last_words(said) == []
+
+
+@given(st.lists(st.lists(st.sampled_from(["say", "call", "answer", "die"]), max_size=6), max_size=4))
+def test_a_log_read_by_several_processes_in_turn_repeats_no_message(lives: list[list[str]]) -> None:
+    """Each writes what it adds to what it has read; one that died in the middle of a call left it without a result."""
+    entries: list[Entry] = []
+    said: list[str] = []
+    for life, steps in enumerate(lives):
+        messages, recorder = messages_of(entries), Recorder(entries)
+        for n, step in enumerate(steps):
+            id = f"{life}.{n}"
+            match step:
+                case "say":
+                    messages.append(model.User(id))
+                case "call":
+                    messages.append(model.Assistant(id, tool_uses=(model.ToolUse(id, "read"),)))
+                case "answer":
+                    messages.append(model.Assistant(id))
+                case _:
+                    break
+            said.append(id)
+            entries += recorder.entries_of(messages)
+            if step == "call":
+                messages.append(model.ToolResult(id, "read", "text"))
+    assert [m.text for m in messages_of(entries) if not isinstance(m, model.ToolResult)] == said
+
+
+def test_the_last_summary_counts_and_is_kept_once() -> None:
+    messages = [model.User(str(n)) for n in range(4)]
+    recorder = Recorder()
+    first, second = model.Summary(2, "a"), model.Summary(3, "b")
+    entries = [*recorder.entries_of(messages), *recorder.entries_of(messages, first)]
+    assert summary_of(entries) == first
+    assert recorder.entries_of(messages, first) == []
+    assert Recorder(entries).entries_of(messages, first) == []
+    entries += recorder.entries_of(messages, second)
+    assert summary_of(loads(dumps(entries))) == second
+    assert summary_of(copied(entries)) == second
+    assert summary_of([]) is None
+
+
+def test_a_compaction_that_nobody_lived_to_end_has_failed_unless_its_turn_goes_on() -> None:
+    said = entries_of(Message("user", "t1.u", (TextBlock("/compact"),)), Compaction("t1.s1", "in_progress"))
+    assert updates_of(said)[1] == Compaction("t1.s1", "failed")
+    assert updates_of(said, running=True)[1] == Compaction("t1.s1", "in_progress")
+    ended = Compaction("t1.s1", "completed", (TextBlock("It went well."),))
+    assert updates_of([*said, *entries_of(ended)])[1] == ended

@@ -335,6 +335,7 @@ async def test_the_stream_of_a_session_that_was_closed_stays_for_a_client_that_o
         resume = {"sessionId": session, "cwd": str(tmp_path), "mcpServers": []}
         async with client.listen(here) as stream:
             for id in (3, 5):
+                assert "available_commands_update" in str(await stream.next())
                 await client.ask("POST", here, request(id, "session/close", sessionId=session))
                 assert json.loads(await stream.next())["id"] == id
                 await client.ask("POST", here, request(id + 1, "session/resume", **resume))

@@ -43,6 +43,7 @@ from acp_server.model import (
     System,
     Text,
     Thought,
+    TooLong,
     ToolResult,
     ToolSpec,
     ToolUse,
@@ -290,7 +291,8 @@ async def test_a_conversation_that_is_too_long_is_an_error_that_corrects_the_con
     async with endpoint({"/models": SMALL, "/completions": lambda _: [status(400, body)]}) as server:
         async with opened(server) as backend:
             assert (await backend.ready()).context_size == 40_000
-            assert (await refusal(backend)).startswith("the conversation is too long for small: ")
+            with pytest.raises(TooLong, match=r"^the conversation is too long for small: "):
+                await step(backend)
             assert (await backend.ready()).context_size == 4096
     assert len(server.bodies) == 1
 

@@ -338,10 +338,11 @@ async def test_a_command_stands_for_its_text_and_clients_are_told_of_it(tmp_path
         await initialize(client, version)
         opened = (await client.call("session/new", {"cwd": str(tmp_path), "mcpServers": []}))["result"]
         if version == 1:
-            await client.until(lambda m: "availableCommands" in m.get("params", {}).get("update", {}))
-            [command] = client.updates()[-1]["availableCommands"]
+            told = await client.until(lambda m: "availableCommands" in m.get("params", {}).get("update", {}))
+            command, own = told["params"]["update"]["availableCommands"]
         else:
-            [command] = opened["availableCommands"]
+            command, own = opened["availableCommands"]
+        assert own["name"] == "compact"
         assert command["name"] == "shout"
         assert command["input"]["hint"] == "what to say"
         await take_turn(client, opened["sessionId"], "/shout hello", version)

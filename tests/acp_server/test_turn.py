@@ -35,6 +35,7 @@ from acp_server.model import (
     System,
     Text,
     Thought,
+    TooLong,
     ToolResult,
     ToolSpec,
     ToolUse,
@@ -44,7 +45,8 @@ from acp_server.model import (
 from acp_server.permissions import Option, Permissions
 from acp_server.scripted import Cue, ScriptedBackend
 from acp_server.turn.conversation import FAILED, INTERRUPTED, Conversation
-from acp_server.turn.turn import Parts, PromptTooLong, Turn, TurnFailed, check_room
+from acp_server.turn.parts import Parts
+from acp_server.turn.turn import PromptTooLong, Turn, TurnFailed, check_room
 
 pytestmark = pytest.mark.anyio
 
@@ -462,6 +464,21 @@ async def test_a_prompt_larger_than_the_window_is_refused_and_the_session_is_int
         check_room(rig.conversation, "x" * 1_000_000, info, rig.tools.specs)
     assert rig.conversation.messages == []
     assert await rig.take("say hello") == "end_turn"
+
+
+async def test_a_window_smaller_than_it_was_said_to_be_is_found_out_once_in_a_turn() -> None:
+    no = TooLong("too long")
+    rig = Rig([[no], [Text("A summary.")], [Text("Done.")], [no], [no]], context=4000)
+    for n in range(5):
+        rig.conversation.begin(f"prompt {n} " + "x" * 1500)
+        rig.conversation.append(Assistant("Done."))
+    assert await rig.take("one") == "end_turn"
+    first, _, second = rig.model.seen
+    assert second[-1] == first[-1] == User("one")
+    assert sum(len(m.text) for m in second) < 0.75 * sum(len(m.text) for m in first)
+    assert rig.story() == ["Compaction", "CompactionChunk", "Compaction", "agent t1.m.1: Done."]
+    with pytest.raises(TurnFailed, match="too long"):
+        await rig.take("two")
 
 
 async def test_a_turn_that_outgrows_the_window_ends_with_max_tokens() -> None:

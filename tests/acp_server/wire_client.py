@@ -95,13 +95,15 @@ class WireClient:
         return await self.request("session/prompt", {"sessionId": session, "prompt": blocks})
 
     def updates(self) -> list[Message]:
-        return [m["params"]["update"] for m in self.received if m.get("method") == "session/update"]
+        """What was said of sessions, but for the commands: they come with each, at a time of their own."""
+        told = [m["params"]["update"] for m in self.received if m.get("method") == "session/update"]
+        return [update for update in told if update["sessionUpdate"] != "available_commands_update"]
 
     def text(self) -> str:
         chunks = [u for u in self.updates() if u["sessionUpdate"] == "agent_message_chunk"]
         return "".join(u["content"]["text"] for u in chunks)
 
-    def story(self, skip: Sequence[str] = ("usage_update",)) -> list[str]:
+    def story(self, skip: Sequence[str] = ("usage_update", "available_commands_update")) -> list[str]:
         """What happened on the wire, a word or two a message; chunks of one message count once."""
         told: list[str] = []
         for message in self.received:

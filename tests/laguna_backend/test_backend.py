@@ -25,6 +25,7 @@ from acp_server.model import (
     System,
     Text,
     Thought,
+    TooLong,
     ToolResult,
     ToolUse,
     User,
@@ -129,7 +130,7 @@ async def test_the_second_step_computes_only_what_is_new(checkpoint: Path) -> No
 
 async def test_too_much_text_is_refused_and_the_session_goes_on(checkpoint: Path) -> None:
     backend = open_backend(str(checkpoint))
-    with pytest.raises(ModelError, match="context"):
+    with pytest.raises(TooLong, match="context"):
         await step(backend, [User("x" * 1_000_000)])
     assert stop_of(await step(backend, CONVERSATION, max_tokens=3))
     await backend.aclose()
