@@ -67,7 +67,8 @@ class Session:
     """One conversation with the agent. Made by `Client.new_session`, or by the agent, for a subagent.
 
     `updates` keeps what the agent reported outside of turns: before the first, between two, after the last, and at any
-    time which commands there are; `history` is what was said before the session was loaded. `options`, `mode`, `commands` and `title` are as last reported.
+    time which commands there are; `history` is what was said before the session was loaded. `options`, `mode`,
+    `commands` and `title` are as last reported.
 
     `subagents` are the sessions that the agent made for this one, whose `parent` it is (unstable). All that one of them
     says is in its `updates` and its `snapshot`; it takes no prompts, and may be cancelled if its parent's snapshot says
@@ -307,7 +308,7 @@ class Session:
     async def _deliver(self, word: Update) -> None:
         if isinstance(word, MessageChunk):
             self._told.note(word)
-        # Version 1 tells the commands some time after the session was opened, and version 2 as it is: no turn's matter.
+        # Version 1 tells the commands some time after it has answered, and version 2 in the answer: they are no turn's.
         if self.turn is None or isinstance(word, Commands) or not await self.turn.inbox.put(word):
             self.updates.append(word)
 

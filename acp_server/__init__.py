@@ -37,7 +37,7 @@ What it promises:
 - **Bounds.** Updates wait for a slow client and the model waits with them; results, prompts and histories are
   held within the model's context window.
 - **A conversation that outgrows that window goes on.** Old results are left out first; then the model is asked for a
-  summary, which is told as a compaction (to a v1 client that knows none, as a call) and shown to it from then on, behind
-  all that the user has said, word for word. The log keeps everything. `/compact` does it at once. A model that cannot
-  summarise is shown the last turns only.
+  summary, which is told as a compaction (to a v1 client that knows none, as a call) and shown to it from then on,
+  behind all that the user has said, word for word. The log keeps everything. `/compact` does it at once. A model that
+  cannot summarise is shown the last turns only.
 """

@@ -295,6 +295,8 @@ class Session:
             if self._inserted:
                 self._teller.record(how=ending)
             await self._teller.save(self.card)
+        if self._inserted and self.state.is_idle:
+            self.state.take(TurnStarted())  # it was cut off before that was said
         with anyio.move_on_after(SAVING, shield=True):  # of its own: a disk that hangs must not swallow the turn's end
             if titled and not self.taken:
                 await self._teller.emit(SessionInfo(titled, self.card.updated_at))

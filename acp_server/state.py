@@ -18,6 +18,11 @@ class SessionState:
         self._calls = Calls()
         self._background: dict[str, None] = {}
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no turn was said to run."""
+        return self._foreground == "idle"
+
     def take(self, update: Update) -> Sequence[Update]:
         """What is to be said for an update: every state with all background work, and one more when some has ended.
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import anyio
 import pytest
 from test_sessions import connected, initialize, is_idle, of_kind, start
 from wire_client import Message, WireClient, silent
 
 from acp_server.storage.memory import MemoryStore
-from acp_server.storage.store import Card
+from acp_server.storage.store import Card, Entry, Log
 
 pytestmark = pytest.mark.anyio
 INFO = {"name": "test", "version": "0"}
@@ -286,3 +288,38 @@ async def test_a_disk_that_hangs_does_not_swallow_the_end_of_a_turn(
         await client.prompt(session, "say hello")
         assert (await until_idle(client))["stopReason"] == "end_turn"
         store.over.set()
+
+
+class SlowLog:
+    """A log that keeps nothing as long as the first who waits for it is not cancelled; `waits` says that he does."""
+
+    def __init__(self, log: Log, waits: anyio.Event) -> None:
+        self._log, self._waits = log, waits
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def kept(self) -> None:
+        if not self._waits.is_set():
+            self._waits.set()
+            await anyio.sleep_forever()
+
+
+class SlowStore(MemoryStore):
+    def __init__(self, waits: anyio.Event) -> None:
+        super().__init__()
+        self._waits = waits
+
+    def create(self, card: Card, entries: Sequence[Entry] = ()) -> Log:
+        return cast("Log", SlowLog(super().create(card, entries), self._waits))
+
+
+async def test_a_turn_that_is_cancelled_while_its_prompt_is_being_kept_ends_as_cancelled(workspace: Path) -> None:
+    waits = anyio.Event()
+    async with connected(store=SlowStore(waits)) as client:
+        session = await start(client, workspace, 2)
+        await client.prompt(session, "say hello")
+        await waits.wait()
+        await client.notify("session/cancel", {"sessionId": session})
+        assert (await until_idle(client))["stopReason"] == "cancelled"
+        assert client.text() == ""

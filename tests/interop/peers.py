@@ -13,7 +13,6 @@ import pytest
 from acp.errors import RequestError
 from acp.updates import (
     Changes,
-    Commands,
     Compaction,
     CompactionChunk,
     ConfigOption,
@@ -90,12 +89,12 @@ async def take_turns(target: str | Sequence[str], version: int, folder: Path) ->
 
 
 COMPACTION = {Compaction, CompactionChunk}
-EITHER = {MessageChunk, ToolCall, ToolCallUpdate, Plan, Commands, ConfigOptions, SessionInfo, ContextUsage}
+EITHER = {MessageChunk, ToolCall, ToolCallUpdate, Plan, ConfigOptions, SessionInfo, ContextUsage}
 EVERYTHING = {
     1: EITHER | {ModeChanged, Notice} | COMPACTION,
     2: EITHER | {Message, ToolContentChunk, Terminal, TerminalChunk, Notice, Other} | COMPACTION,
 }
-"""The kinds of updates that an agent says at the word `everything`; the states that version 2 says are the turn's."""
+"""The kinds of updates of the turn in which an agent says `everything`; states and commands are the session's."""
 
 
 async def go_through_everything(agent: Sequence[str], version: int, folder: Path) -> None:
