@@ -34,6 +34,7 @@ from acp.updates import (
     Work,
 )
 from acp_client import Client, Host, LocalFiles, LocalTerminals, Session, allow_all, connect
+from acp_client.launch import Target
 
 INTEROP = Path(__file__).resolve().parents[2] / "interop"
 Peer = Callable[[str], list[str]]
@@ -55,7 +56,7 @@ def typescript_peer(script: str) -> list[str]:
     return [shutil.which("node") or "node", str(Path(folder) / f"{script}.mjs")]
 
 
-async def take_turns(target: str | Sequence[str], version: int, folder: Path) -> None:
+async def take_turns(target: Target, version: int, folder: Path) -> None:
     """Have our client go through a session with one of the agents in `interop`."""
     (folder / "note.txt").write_text("from the editor")
     host = Host(ask=allow_all, files=LocalFiles(folder))
