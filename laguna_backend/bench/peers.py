@@ -20,6 +20,7 @@ import torch
 
 from ..checkpoint.gguf_writer import write_gguf
 from ..checkpoint.weights import released
+from .timing import timed
 
 if TYPE_CHECKING:
     from ..model.forward import Weights
@@ -47,8 +48,9 @@ def transformers_figures(
     runs: int, clock: str,
 ) -> list[Figures]:  # fmt: skip
     """Transformers in bfloat16 on the very same memory, with each of its ways to run experts."""
-    from .slice import figures, timed
+    from .slice import figures
 
+    device = weights.embed.device
     transformers = peer("transformers")
     config = transformers.LagunaConfig(**{k: v for k, v in raw.items() if k not in ("model_type", "architectures")})
     found: list[Figures] = []
@@ -59,27 +61,27 @@ def transformers_figures(
         model.load_state_dict(renamed(weights), assign=True, strict=False)
         if hasattr(model, "set_experts_implementation"):
             model.set_experts_implementation(experts)
-        model.model.rotary_emb = type(model.model.rotary_emb)(config)  # its buffers were made on meta
+        model.model.rotary_emb = type(model.model.rotary_emb)(config).to(device)  # its buffers were made on meta
         model.eval()
-        ids = torch.arange(prompt)[None] % raw["vocab_size"]
+        ids = torch.arange(prompt, device=device)[None] % raw["vocab_size"]
         with torch.inference_mode():
 
             def prefill(model: Any = model, ids: Any = ids) -> None:
                 model(ids, use_cache=True, logits_to_keep=1)
 
-            pace = prompt / statistics.median(timed(prefill, runs, clock))
+            pace = prompt / statistics.median(timed(prefill, runs, clock, device))
             cache = transformers.DynamicCache(config=config)
-            generator = torch.Generator().manual_seed(1)
+            generator = torch.Generator(device).manual_seed(1)
             shape = (1, raw["num_key_value_heads"], context, raw["head_dim"])
             for layer in range(raw["num_hidden_layers"]):
-                k, v = (torch.randn(shape, generator=generator).bfloat16() for _ in range(2))
+                k, v = (torch.randn(shape, generator=generator, device=device).bfloat16() for _ in range(2))
                 cache.update(k, v, layer)
-            token = torch.tensor([[5]])
+            token = torch.tensor([[5]], device=device)
 
             def step(model: Any = model, cache: Any = cache, token: Any = token) -> None:
                 token.copy_(model(token, past_key_values=cache, use_cache=True).logits[0, -1].argmax())
 
-            seconds = timed(step, steps, clock)
+            seconds = timed(step, steps, clock, device)
         found.append(figures(f"transformers {transformers.__version__}, bf16, {experts}", pace, seconds))
     return found
 
@@ -133,8 +135,6 @@ def llama_figures(
 
 def run_llama(order: Mapping[str, Any]) -> dict[str, Any]:
     """In the process of its own: load, prefill, then one token at a time after `context` of them."""
-    from .slice import timed
-
     llama: Any = peer("llama_cpp")
     llama.llama_backend_init()
     path = order["path"]

@@ -13,8 +13,7 @@ import os
 import platform
 import statistics
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -24,12 +23,14 @@ from torch import Tensor
 
 from ..backend import GROUPS, PRECISIONS, STORAGES
 from ..model.cache import KVCache, Storage
-from ..model.config import LagunaConfig
-from ..model.device import keep_freed_memory, roomy
+from ..model.config import ConfigError, LagunaConfig
+from ..model.device import keep_freed_memory, place, roomy
 from ..model.forward import Apart, Dense, Laguna, Layer, Sparse, Together, Weights, joined
 from ..model.linear import Packer, Stack, tensors_of
+from .timing import CLOCKS, read_bandwidth, timed
 
-GB = 1e9
+LONGEST_PASS = 2048
+"""Tokens of a prompt that are run at once: what a pass holds beside them is bounded."""
 YARN = {
     "rope_type": "yarn",
     "rope_theta": 5e5,
@@ -98,21 +99,22 @@ def shape_config(shape: str, layers: int) -> dict[str, Any]:
     }
 
 
-def pooled_weights(config: LagunaConfig, seed: int = 0) -> Weights:
+def pooled_weights(config: LagunaConfig, seed: int = 0, device: torch.device | str = "cpu") -> Weights:
     """Random bfloat16 weights, cut from one pool of normal numbers: billions of them in seconds."""
     generator = torch.Generator().manual_seed(seed)
-    pool = torch.randn(min(1 << 25, 8 * config.vocab_size * config.hidden_size), generator=generator).bfloat16()
+    size = min(1 << 25, 8 * config.vocab_size * config.hidden_size)
+    pool = torch.randn(size, generator=generator).bfloat16().to(device)
     hidden, dim = config.hidden_size, config.head_dim
 
     def matrix(*shape: int) -> Tensor:
-        out = roomy(*shape, dtype=torch.bfloat16)
+        out = roomy(*shape, dtype=torch.bfloat16, device=device)
         for piece in out.view(-1).split(len(pool) // 2):
             at = int(torch.randint(0, len(pool) - len(piece), (), generator=generator))
             piece.copy_(pool[at : at + len(piece)])
         return out.mul_(shape[-1] ** -0.5)
 
     def ones(size: int) -> Tensor:
-        return torch.ones(size, dtype=torch.bfloat16)
+        return torch.ones(size, dtype=torch.bfloat16, device=device)
 
     layers: list[Layer] = []
     for spec in config.layers:
@@ -121,7 +123,7 @@ def pooled_weights(config: LagunaConfig, seed: int = 0) -> Weights:
         mlp = (
             Sparse(
                 matrix(count, hidden),
-                torch.zeros(count, dtype=torch.bfloat16),
+                torch.zeros(count, dtype=torch.bfloat16, device=device),
                 matrix(count, 2 * inner, hidden),
                 matrix(count, hidden, inner),
                 matrix(2 * shared, hidden),
@@ -172,28 +174,6 @@ def packed(weights: Weights, packer: Packer) -> Weights:
     return Weights(weights.embed, layers, weights.norm, packer(tensors_of(weights.head)[0], "int8"))
 
 
-def read_bandwidth(clock: str = "wall", repeats: int = 7) -> float:
-    """GB/s at which all threads together read memory that no cache holds: the largest of 128 Mi numbers."""
-    numbers = roomy(1 << 27, dtype=torch.int32).zero_()
-    return numbers.numel() * 4 / statistics.median(timed(numbers.max, repeats, clock)) / GB
-
-
-CLOCKS: Mapping[str, Callable[[], float]] = {"wall": time.perf_counter, "processor": time.process_time}
-"""What seconds are: those that passed, or those that this process computed. Of one thread the latter tell as much, and
-do not count the time of others on a busy machine."""
-
-
-def timed(run: Callable[[], object], repeats: int, clock: str = "wall") -> list[float]:
-    """Seconds of each run, after one that does not count."""
-    run()
-    now, found = CLOCKS[clock], list[float]()
-    for _ in range(repeats):
-        begun = now()
-        run()
-        found.append(now() - begun)
-    return found
-
-
 def bytes_a_token(config: LagunaConfig, weights: Weights, cache: KVCache, context: int) -> int:
     """What one token reads: every matrix but the experts that are not chosen, one row of the embedding, the cache."""
     total = 0
@@ -210,14 +190,15 @@ def bytes_a_token(config: LagunaConfig, weights: Weights, cache: KVCache, contex
     return total
 
 
-def filled_cache(config: LagunaConfig, storage: Storage, context: int) -> KVCache:
+def filled_cache(config: LagunaConfig, storage: Storage, context: int, device: torch.device | str = "cpu") -> KVCache:
     """A cache of `context` tokens that were never computed."""
-    cache = KVCache(config, storage=storage)
-    generator = torch.Generator().manual_seed(1)
+    cache = KVCache(config, storage=storage, device=device)
+    generator = torch.Generator(device).manual_seed(1)
     for start in range(0, context, 512):
         many = min(512, context - start)
         for layer in range(len(config.layers)):
-            k, v = (torch.randn(1, config.kv_heads, many, config.head_dim, generator=generator) for _ in range(2))
+            shape = 1, config.kv_heads, many, config.head_dim
+            k, v = (torch.randn(shape, generator=generator, device=device) for _ in range(2))
             cache.extend(layer, k.bfloat16(), v.bfloat16())
         cache.advance(many)
     return cache
@@ -237,22 +218,25 @@ def measure(
 ) -> Figures:
     """Our own figures."""
     laguna = Laguna(config, joined(weights))
-    ids = torch.arange(prompt)[None] % config.vocab_size
+    device = weights.embed.device
+    ids = torch.arange(prompt, device=device)[None] % config.vocab_size
 
     def prefill() -> None:
-        laguna.forward(ids, KVCache(config, storage=storage), last_only=True)
+        cache = KVCache(config, storage=storage, device=device)
+        for piece in ids.split(LONGEST_PASS, dim=1):
+            laguna.forward(piece, cache, last_only=True)
 
     with torch.inference_mode():
-        pace = prompt / statistics.median(timed(prefill, runs, clock))
-        cache = filled_cache(config, storage, context)
-        token = torch.tensor([[5]])
+        pace = prompt / statistics.median(timed(prefill, runs, clock, device))
+        cache = filled_cache(config, storage, context, device)
+        token = torch.tensor([[5]], device=device)
 
         def step() -> None:
             token.copy_(laguna.forward(token, cache, last_only=True)[0, -1].argmax())
 
         for _ in range(2):
             step()
-        seconds = timed(step, steps, clock)
+        seconds = timed(step, steps, clock, device)
     read = bytes_a_token(config, laguna.weights, cache, context)
     return figures(name, pace, seconds, read)
 
@@ -275,6 +259,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--context", type=int, default=512, metavar="N", help="tokens before those that are timed")
     parser.add_argument("--prompt", type=int, default=512, metavar="N", help="tokens of the prefill that is timed")
     parser.add_argument("--peers", default="", metavar="LIST", help="transformers, llama.cpp or both, with a comma")
+    parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda or mps (default: cpu)")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="processor: this process's time, of one thread")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions")
@@ -282,6 +267,12 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     given = parser.parse_args(argv)
     if given.clock == "processor" and given.threads != 1:
         parser.error("--clock processor is for --threads 1: threads that wait for one another compute, too")
+    try:
+        given.device = place(given.device, "bfloat16", packed=given.weights != "bf16").device
+    except ConfigError as error:
+        parser.error(f"--device: {error}")
+    if given.device.type != "cpu" and (given.clock != "wall" or "llama.cpp" in given.peers):
+        parser.error("on an accelerator seconds are those on the wall, and llama.cpp is no peer there")
     given.peers = [peer for peer in given.peers.split(",") if peer]
     for name in ("layers", "context", "prompt", "threads"):
         if not 0 < getattr(given, name) <= 131_072:
@@ -297,8 +288,8 @@ def main(argv: Sequence[str]) -> int:
     raw = shape_config(given.shape, given.layers)
     config = LagunaConfig.from_dict(raw)
     steps, runs = (12, 2) if given.quick else (48, 3)
-    bandwidth = read_bandwidth(given.clock)
-    weights = pooled_weights(config)
+    bandwidth = read_bandwidth(given.clock, given.device)
+    weights = pooled_weights(config, device=given.device)
     packer = Packer(given.weights, given.group)
     settings: dict[str, Any] = {"context": given.context, "prompt": given.prompt, "steps": steps, "runs": runs}
     settings["clock"] = given.clock
@@ -316,7 +307,7 @@ def main(argv: Sequence[str]) -> int:
     ours = weights if given.weights == "bf16" else packed(weights, packer)
     name = f"ours, {given.weights}"
     rows.insert(0, measure(config, ours, name=name, storage=STORAGES[given.kv], **settings))
-    bandwidth = statistics.median((bandwidth, read_bandwidth(given.clock)))
+    bandwidth = statistics.median((bandwidth, read_bandwidth(given.clock, given.device)))
     conditions = {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "shape": f"{given.shape}, {given.layers} layers, random weights",
@@ -324,6 +315,7 @@ def main(argv: Sequence[str]) -> int:
         "kv": given.kv,
         "context": given.context,
         "prompt": given.prompt,
+        "device": device_name(given.device),
         "threads": given.threads,
         "clock": given.clock,
         "load": round(os.getloadavg()[0], 1),
@@ -338,6 +330,10 @@ def main(argv: Sequence[str]) -> int:
         print(", ".join(f"{name} {value}" for name, value in conditions.items()))
         print(table(rows, bandwidth))
     return 0
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def table(rows: Sequence[Figures], bandwidth: float) -> str:

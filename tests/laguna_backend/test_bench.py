@@ -24,7 +24,7 @@ CONFIG = LagunaConfig.from_dict(RAW)
 
 @pytest.fixture(autouse=True)
 def little_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("laguna_backend.bench.slice.read_bandwidth", lambda _clock: 30.0)
+    monkeypatch.setattr("laguna_backend.bench.slice.read_bandwidth", lambda _clock, _device: 30.0)
 
 
 @pytest.mark.parametrize("weights", ["bf16", "int8", "int4"])
@@ -57,7 +57,13 @@ def test_a_run_ends_with_its_figures(weights: str, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize(
     "wrong",
-    [["--layers", "0"], ["--peers", "vllm"], ["--context", "9999999"], ["--clock", "processor", "--threads", "2"]],
+    [
+        ["--layers", "0"],
+        ["--peers", "vllm"],
+        ["--context", "9999999"],
+        ["--clock", "processor", "--threads", "2"],
+        ["--device", "abacus"],
+    ],
 )
 def test_what_makes_no_sense_is_refused(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -107,3 +113,7 @@ def test_packing_what_is_there_is_packing_while_loading() -> None:
     small = packed(weights, packer)
     assert small.resident() < weights.resident() / 1.5
     assert 0.05 < packer.error() < 0.1
+
+
+def test_weights_are_made_on_the_device_that_is_asked_for() -> None:
+    assert {tensor.device.type for _, tensor in pooled_weights(CONFIG, device="meta").named()} == {"meta"}
