@@ -1,9 +1,9 @@
 """What may be written in a tool call: the grammar of Laguna's calls, made from the tools that are offered.
 
 A call names an offered tool, gives arguments that the tool has, none twice, and does not end before the required ones
-are there. Values that are no texts are JSON of their type; a text is free, and so are objects and lists, which are read
-afterwards. A text may spell any tag: it ends where `</arg_value>` is followed by what may follow it, as the parser has
-it (`acp_server.spelled.call`), so a model that writes calls as it was taught writes the same ones under the grammar.
+are there. Values that are no texts are JSON of their schema (`json_schema`, `json_grammar`); a text is free. It may
+spell any tag: it ends where `</arg_value>` is followed by what may follow it, as the parser has it
+(`acp_server.spelled.call`), so a model that writes calls as it was taught writes the same ones under the grammar.
 
 An automaton over bytes. A `State` is the set of places where the text may be; `after` is where one more byte leads.
 """
@@ -14,15 +14,18 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import isfinite
 from typing import Any, Literal, cast
 
 from acp_server.model import ToolSpec
+from acp_server.spelled.coercion import types_of
+
+from .json_grammar import SPACE, Digits, Stack, begin, complete, moves, steady
+from .json_schema import Node, SchemaError, read_schema
 
 KEY, KEY_ENDS, VALUE, VALUE_ENDS = b"<arg_key>", b"</arg_key>", b"<arg_value>", b"</arg_value>"
-SPACE = b" \t\r\n"
 
 Type = Literal["text", "integer", "number"]
+Value = Type | tuple[bytes, ...] | Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +42,10 @@ class Spelling:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool's arguments: the type of each, or the texts that it may be, and which must be there."""
+    """A tool's arguments: the type of each, or the texts that it may be, or its schema; and which must be there."""
 
     name: bytes
-    values: Mapping[bytes, Type | tuple[bytes, ...]]
+    values: Mapping[bytes, Value]
     required: frozenset[bytes]
     open: bool
     """Whether arguments may have any names: where none are told."""
@@ -98,26 +101,19 @@ class FreeKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
-    """Within a number; `part` says where, `text` what was written of it."""
+class Json:
+    """Within a value that is JSON."""
 
     call: Call
-    whole: bool
-    part: str = "begin"
-    text: bytes = b""
+    stack: Stack
 
-    def next(self) -> Iterator[Number]:
-        """With one more byte: it stays short, and a number that a computer has."""
-        for part, some in NUMBERS[self.part].items():
-            if len(self.text) < LONGEST_NUMBER and not (self.whole and part in ("point", "power")):
-                for byte in some:
-                    text = self.text + bytes([byte])
-                    if part not in COMPLETE or isfinite(float(text)):
-                        yield Number(self.call, self.whole, part, text)
 
-    @property
-    def complete(self) -> bool:
-        return self.part in COMPLETE
+@dataclass(frozen=True, slots=True)
+class JsonDue:
+    """A value that is JSON has to begin."""
+
+    call: Call
+    node: Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +121,7 @@ class End:
     """The tag that ends the call may come."""
 
 
-Place = Fixed | Free | FreeKey | Number | End
+Place = Fixed | Free | FreeKey | Json | JsonDue | End
 State = frozenset[Place]
 
 
@@ -158,22 +154,7 @@ class Done:
 
 Then = Named | Keyed | Valued | Done | End
 
-DIGITS = b"0123456789"
-NUMBERS: Mapping[str, Mapping[str, bytes]] = {
-    "begin": {"sign": b"-", "zero": b"0", "whole": b"123456789"},
-    "sign": {"zero": b"0", "whole": b"123456789"},
-    "zero": {"point": b".", "power": b"eE"},
-    "whole": {"whole": DIGITS, "point": b".", "power": b"eE"},
-    "point": {"fraction": DIGITS},
-    "fraction": {"fraction": DIGITS, "power": b"eE"},
-    "power": {"signed": b"+-", "exponent": DIGITS},
-    "signed": {"exponent": DIGITS},
-    "exponent": {"exponent": DIGITS},
-}
-"""Of JSON: from each part of a number the bytes that lead on to others."""
-LONGEST_NUMBER = 64
 IN_A_KEY = bytes(byte for byte in range(0x20, 0x100) if byte not in (0x3C, 0x7F))
-COMPLETE = ("zero", "whole", "fraction", "exponent")
 
 
 class Grammar:
@@ -218,10 +199,10 @@ class Grammar:
                 match self.tools[call.tool].values.get(key, "text"):
                     case "text":
                         yield Free(call)
-                    case "integer":
-                        yield Number(call, whole=True)
-                    case "number":
-                        yield Number(call, whole=False)
+                    case "integer" | "number" as kind:
+                        yield Json(call, (Digits(whole=kind == "integer"),))
+                    case Node() as node:
+                        yield JsonDue(call, node)
                     case texts:
                         for text in texts:
                             yield from self.fixed(text + VALUE_ENDS, Done(call))
@@ -239,6 +220,10 @@ class Grammar:
         """Whether any text may come."""
         return any(isinstance(place, Free) for place in state)
 
+    def is_steady(self, state: State) -> bool:
+        """Whether any bytes that are not special to JSON's texts lead back to the state."""
+        return bool(state) and all(isinstance(place, Json) and steady(place.stack) for place in state)
+
     def may_end(self, state: State) -> bool:
         """Whether the tag that ends the call may come."""
         return any(
@@ -254,9 +239,11 @@ class Grammar:
             match place:
                 case Fixed(text, _):
                     found.add(text[0])
-                case Number():
-                    found.update(longer.text[-1] for longer in place.next())
-                    found.update(VALUE_ENDS[:1] if place.complete else b"")
+                case JsonDue(_, node):
+                    found.update(byte for byte, _ in begin(node))
+                case Json(_, stack):
+                    found.update(moves(stack))
+                    found.update(VALUE_ENDS[:1] if complete(stack) else b"")
                 case FreeKey():
                     found.update(place.next())
                 case Free() | End():
@@ -276,10 +263,12 @@ class Grammar:
                 now = _closed(closing, byte)
                 keys = list(self.expanded(Keyed(call))) if now is None else []
                 yield from keys or [Free(call, now or 0)]  # no key is left: then it was no end
-            case Number():
-                yield from (longer for longer in place.next() if longer.text[-1] == byte)
-                if place.complete and byte == VALUE_ENDS[0]:
-                    yield Fixed(VALUE_ENDS[1:], Done(place.call))
+            case JsonDue(call, node):
+                yield from (Json(call, stack) for first, stack in begin(node) if first == byte)
+            case Json(call, stack):
+                yield from (Json(call, longer) for longer in moves(stack).get(byte, ()))
+                if complete(stack) and byte == VALUE_ENDS[0]:
+                    yield Fixed(VALUE_ENDS[1:], Done(call))
             case FreeKey(call, _, closing):
                 if byte not in place.next():
                     return
@@ -315,14 +304,15 @@ def tool_of(spec: ToolSpec) -> Tool:
     required: Any = spec.parameters.get("required")
     return Tool(
         spec.name.encode(),
-        {key.encode(): value_of(schema) for key, schema in properties.items()},
+        {key.encode(): value_of(schema, spec.parameters) for key, schema in properties.items()},
         frozenset(key.encode() for key in cast("list[str]", required or ()) if key in properties),
         open=more is not False,
     )
 
 
-def value_of(schema: Any) -> Type | tuple[bytes, ...]:
-    """How a value is written: what the template's `tojson` writes, and texts as they are."""
+def value_of(schema: Any, root: Mapping[str, Any]) -> Value:
+    """How a value is written: what the template's `tojson` writes, and texts as they are. What may be a text may be
+    anything, since a text has no quotes."""
     fields = cast("dict[str, Any]", schema) if isinstance(schema, dict) else {}
     match fields:
         case {"enum": list(choices)} if choices:
@@ -336,7 +326,17 @@ def value_of(schema: Any) -> Type | tuple[bytes, ...]:
         case {"type": "integer" | "number" as kind}:
             return kind
         case _:
-            return "text"
+            kinds = types_of(fields, root)
+            return json_of(fields, root) if kinds and "string" not in kinds else "text"
+
+
+def json_of(schema: Any, root: Mapping[str, Any]) -> Value:
+    """The schema of a value that is no text; what no grammar can be made of is free."""
+    try:
+        node = read_schema(schema, root)
+    except SchemaError:
+        return "text"
+    return "text" if any(one.text for one in node.all) else node
 
 
 def _written(value: Any) -> bytes:

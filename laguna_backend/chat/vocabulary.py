@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Callable
 
 import numpy
 
 from .grammar import Grammar, State
+from .json_grammar import SPECIAL
 from .tokenizer import RESERVED, TOOL_CALL_END
 
 KEPT_MASKS = 256
+NOT_PLAIN = re.compile(rb"[\x00-\x1f" + re.escape(SPECIAL) + rb"]")
 
 
 class Vocabulary:
@@ -21,6 +24,9 @@ class Vocabulary:
         self.texts = [text for text, _ in spelled]
         self.ids = numpy.array([token for _, token in spelled], dtype=numpy.int64)
         self.size = size
+        # Up to where a token has bytes that are not plain within a text of JSON.
+        ends = [max((found.end() for found in NOT_PLAIN.finditer(text)), default=0) for text in self.texts]
+        self.plain_from = numpy.array(ends, dtype=numpy.int64)
 
     def mask(self, grammar: Grammar, state: State) -> bytes:
         """One byte for each token id, not zero where the token may come."""
@@ -35,6 +41,9 @@ class Vocabulary:
         if grammar.is_free(state):
             table[self.ids[low:high]] = 1
             return
+        if grammar.is_steady(state):
+            self._allow_in_a_text(table, grammar, state, len(prefix), low, high)
+            return
         while low < high and self.texts[low] == prefix:  # some ids spell the same
             table[self.ids[low]] = 1
             low += 1
@@ -44,3 +53,25 @@ class Vocabulary:
             last = high if byte == 0xFF else bisect_left(self.texts, prefix + bytes([byte + 1]), first, high)
             if first < last:
                 self._allow(table, grammar, grammar.after(state, byte), longer, first, last)
+
+    def _allow_in_a_text(
+        self, table: numpy.ndarray, grammar: Grammar, state: State, at: int, low: int, high: int
+    ) -> None:
+        """The same within a text of JSON, where most tokens lead back: the others one by one, what ends alike once."""
+        plain = self.plain_from[low:high] <= at
+        table[self.ids[low:high][plain]] = 1
+        known: dict[bytes, bool] = {}
+        for index in numpy.flatnonzero(~plain):
+            text = self.texts[low + int(index)]
+            first = NOT_PLAIN.search(text, at)
+            assert first is not None
+            end = text[first.start() :]
+            if (allowed := known.get(end)) is None:
+                now = state
+                for byte in end:
+                    now = grammar.after(now, byte)
+                    if not now or grammar.is_free(now):
+                        break
+                allowed = known[end] = bool(now)
+            if allowed:
+                table[self.ids[low + int(index)]] = 1
