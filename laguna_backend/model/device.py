@@ -104,13 +104,14 @@ def roomy(*shape: int, dtype: torch.dtype, device: torch.device | str = "cpu") -
     """torch.empty for what is read whole for each token: on a CPU in large pages, where the system has them.
 
     A processor fetches ahead within a page, and looks up the address of each: from large ones a core reads 1.3 to 1.4
-    times as fast (measured: 15.9 against 11.2 GB/s).
+    times as fast (measured: 15.9 against 11.2 GB/s). The memory is private: for what is shared Linux has large pages
+    only where it was told so.
     """
     size = math.prod(shape) * dtype.itemsize
     advice = getattr(mmap, "MADV_HUGEPAGE", None)
     if torch.device(device).type != "cpu" or size < 2 * PAGE or advice is None:
         return torch.empty(shape, dtype=dtype, device=device)
-    region = mmap.mmap(-1, size + PAGE)
+    region = mmap.mmap(-1, size + PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     try:
         region.madvise(advice)
     except OSError:  # a system built without them

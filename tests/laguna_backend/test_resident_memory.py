@@ -22,6 +22,7 @@ from laguna_backend.checkpoint.weights import load_weights
 from laguna_backend.inspection import facts
 from laguna_backend.model.cache import cache_bytes
 from laguna_backend.model.config import LagunaConfig
+from laguna_backend.model.device import PAGE, roomy
 from laguna_backend.model.linear import PRECISIONS, Packer
 
 MIB = 1 << 20
@@ -90,3 +91,19 @@ def test_the_format_of_a_gguf_file_is_told(tmp_path: Path) -> None:
     assert said["format"].startswith("GGUF: ")
     assert "BF16" in said["format"]
     assert said["weights"].endswith("bytes in 1 file(s)")
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells")
+def test_what_is_read_whole_lies_in_memory_of_its_own_that_asks_for_large_pages() -> None:
+    whole = roomy(4, PAGE, dtype=torch.bfloat16)
+    where, inside = list[str](), False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        first, _, rest = line.partition(" ")
+        if not first.endswith(":"):  # the next mapping: its addresses, what may be done with it
+            begin, end = (int(number, 16) for number in first.split("-"))
+            inside = begin <= whole.data_ptr() < end
+            where += [rest.split()[0]] * inside
+        elif inside and first == "VmFlags:":
+            where += rest.split()
+    assert where[0] == "rw-p"  # shared memory has large pages only where the system was told so
+    assert "hg" in where
