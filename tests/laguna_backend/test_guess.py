@@ -249,8 +249,9 @@ def spend(guesser: Guesser, tokens: list[int], coming: Sequence[int], cost: Cost
             came += 1
         tokens += coming[said : said + came]
         said += came
-        spent += cost(len(guesses) + 1)
-        guesser.took(len(guesses), came, cost(len(guesses) + 1))
+        seconds = cost(len(guesses) + 1)
+        spent += seconds
+        guesser.took(len(guesses), came, seconds)
     return spent
 
 
@@ -299,3 +300,30 @@ def test_a_pass_in_so_many_is_without_guesses_to_know_what_that_costs() -> None:
     spend(Guesser(tokens, len(tokens), Costs()), tokens, coming, cost)
     late = counts[len(counts) // 2 :]
     assert 0 < sum(count == 1 for count in late) <= len(late) // 16
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("step", [0.3, 0.6, 1.0])
+def test_an_uneven_clock_does_not_make_guesses_pay_that_do_not(step: float, seed: int) -> None:
+    """A machine that is up to three times as slow for seconds at a time, with hitches in between: what is counted is
+    the work, what the guesser sees are the seconds."""
+    chance = random.Random(seed)
+    first = [chance.randrange(1000) for _ in range(400)]
+    coming: list[int] = []
+    while len(coming) < 1500:  # places of the prompt, cut off where the guesses begin to be believed
+        at = chance.randrange(390)
+        coming += first[at : at + chance.randrange(3, 6)]
+    now, slow, until, work = 0.0, 1.0, 0.0, 0.0
+
+    def seconds(count: int) -> float:
+        nonlocal now, slow, until, work
+        if now > until:
+            slow, until = chance.choice((1.0, 1.3, 2.0, 3.0)), now + chance.expovariate(0.3)
+        cost = 1 + step * (count - 1)
+        hitch = chance.expovariate(10) if chance.random() < 0.05 * cost else 0.0
+        took = 0.05 * cost * slow * chance.lognormvariate(0, 0.2) + hitch
+        now, work = now + took, work + cost
+        return took
+
+    spend(Guesser(first, len(first), Costs()), first, coming, seconds)
+    assert len(coming) / work >= 0.97
