@@ -324,11 +324,11 @@ class Packer:
         rows, columns = w.shape
         blocks = -(-rows // LANES)
         if wanted == "int8":
-            codes = torch.empty(blocks, -(-columns // PART) * PART // 4, LANES, 4, dtype=torch.uint8)
+            codes = roomy(blocks, -(-columns // PART) * PART // 4, LANES, 4, dtype=torch.uint8)
             packed = Int8(codes, torch.empty(blocks * LANES), rows, columns)
         else:
             groups = -(-columns // self.group)
-            nibbles = torch.empty(blocks, groups, 2 * LANES + 8 * self.group, dtype=torch.uint8)
+            nibbles = roomy(blocks, groups, 2 * LANES + 8 * self.group, dtype=torch.uint8)
             packed = Int4(nibbles, torch.empty(blocks * LANES, 2), rows, columns, self.group)
         errors = (native.DOUBLE * 2)()
         matrix = packed.native()
