@@ -20,6 +20,8 @@ Json = Any
 
 _LARGE_EXPONENT, _MANY_DIGITS = re.compile(rb"[0-9][eE]\+?[0-9]{2}"), re.compile(rb"[0-9]{300}")
 """What only a number too large for a float has, and some texts; two patterns, for together they take thrice as long."""
+_LARGE_NUMBER = re.compile(rb"(?:^|[\s\[:,-])[0-9]+(?:\.[0-9]+)?[eE]\+?[0-9]{2}")
+"""The first of them where a number begins; an id in hexadecimal, say, has only that."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _strict = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -41,7 +43,8 @@ def loads(text: bytes | str) -> Json:
     """The value of one JSON text; ValueError says what is wrong and where."""
     raw = text.encode("utf-8") if isinstance(text, str) else text
     value: Json = from_json(raw, allow_inf_nan=False)
-    suspect = _LARGE_EXPONENT.search(raw) or (len(raw) > 300 and _MANY_DIGITS.search(raw))
+    suspect = _LARGE_EXPONENT.search(raw) and _LARGE_NUMBER.search(raw)
+    suspect = suspect or (len(raw) > 300 and _MANY_DIGITS.search(raw))
     if suspect and not _is_finite(value):
         raise ValueError("a number is too large for a float")
     return value

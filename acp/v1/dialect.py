@@ -236,6 +236,8 @@ REPORT: Final[Method[ReportV1, None]] = Method("session/update", "client", Repor
 def reports(session_id: str, update: Update) -> Iterable[ReportV1]:
     """The notifications that say `update`: one mostly, none if v1 has no word for it."""
     match update:
+        case MessageChunk():
+            return (ReportV1(session_id, update),)
         case Message(role, id, content, extra):
             blocks = content if isinstance(content, tuple) else ()
             return [ReportV1(session_id, MessageChunk(role, block, id, extra)) for block in blocks]

@@ -77,3 +77,10 @@ def test_a_value_nested_too_deeply_to_send_is_a_value_error() -> None:
 
 def test_a_lone_surrogate_is_sent_as_the_replacement_character() -> None:
     assert loads(dumps({"name": "caf\udce9"})) == {"name": "caf\N{REPLACEMENT CHARACTER}"}
+
+
+@pytest.mark.parametrize("text", [b"%s", b"-%s", b"[%s]", b"[1,%s]", b'{"a":%s}', b'{"a": -%s }', b"\n%s", b'["e",%s]'])
+@pytest.mark.parametrize("number", [b"1e999", b"12.5E400", b"0.01e+999", b"1" * 310 + b".0"])
+def test_a_number_too_large_is_found_wherever_it_stands(text: bytes, number: bytes) -> None:
+    with pytest.raises(ValueError, match="too large"):
+        loads(text % number)
