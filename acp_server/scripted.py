@@ -82,8 +82,8 @@ class ScriptedBackend:
         began = time.monotonic()
         spoken, last = 0, "end_turn"
         cues = self._scripted(conversation) if self._steps is None else next(self._steps, (Text("Done."),))
+        await anyio.lowlevel.checkpoint()
         for cue in cues:
-            await anyio.lowlevel.checkpoint()
             if isinstance(cue, BaseException):
                 raise cue
             if isinstance(cue, Stop):

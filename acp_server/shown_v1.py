@@ -10,6 +10,7 @@ from acp.updates import (
     BlockContent,
     Compaction,
     CompactionChunk,
+    MessageChunk,
     Notice,
     Plan,
     PlanFile,
@@ -42,6 +43,8 @@ class ShownV1:
 
     def said(self, update: Update) -> Sequence[Update]:
         """What is said in the place of an update."""
+        if type(update) is MessageChunk:
+            return (update,)
         return [shown for said in self._terminals.said(update) for shown in self._taken(said)]
 
     def _taken(self, update: Update) -> Sequence[Update]:

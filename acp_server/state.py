@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from acp.states import SESSION, Calls, moved, session_move
-from acp.updates import ActionRequired, ExitStatus, State, Terminal, TurnEnded, TurnStarted, Update, Work
+from acp.updates import ActionRequired, ExitStatus, MessageChunk, State, Terminal, TurnEnded, TurnStarted, Update, Work
 
 
 class SessionState:
@@ -28,6 +28,8 @@ class SessionState:
 
         Raises LocalProtocolError for an update that may not be said now.
         """
+        if type(update) is MessageChunk:
+            return (update,)  # nearly all there is to say, at any time
         if (move := session_move(update)) is not None:
             self._foreground = moved(SESSION, self._foreground, move, self._what)
         self._calls.follow(update)

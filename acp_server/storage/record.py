@@ -40,6 +40,8 @@ _RECORDED: Final = frozenset(_CLASSES.values())
 def to_json(value: Any) -> Json:
     """The JSON of a value of `acp.updates` or `model`, or of a tuple of them."""
     kind = cast("type[Any]", type(value))
+    if kind is updates.MessageChunk and (plain := _plain_chunk(value)) is not None:
+        return plain
     if kind is str or kind is int or value is None:
         return value
     if kind is tuple:
@@ -52,6 +54,15 @@ def to_json(value: Any) -> Json:
         if item is not UNSET and item != default:
             said[name] = _as_dict(item) if is_plain else to_json(item)
     return said
+
+
+def _plain_chunk(chunk: updates.MessageChunk) -> Json:
+    """The JSON of a chunk of plain text, as nearly all that is recorded is; None for any other."""
+    text = chunk.content
+    if type(text) is not updates.TextBlock or text.extra or chunk.extra or chunk.message_id is None:
+        return None
+    content = {CLASS: "TextBlock", "text": text.text}
+    return {CLASS: "MessageChunk", "role": chunk.role, "content": content, "message_id": chunk.message_id}
 
 
 @functools.cache

@@ -45,10 +45,11 @@ class Chunks:
         if not text:
             return
         if role != self._role:
-            await self.end_message()
+            if self._pending:
+                await self.flush()
             self._role, self._messages, self._next_at = role, self._messages + 1, -math.inf
         self._pending += text
-        if anyio.current_time() >= self._next_at:
+        if self._next_at == -math.inf or anyio.current_time() >= self._next_at:
             await self.flush_if_heard()
 
     async def flush_if_heard(self) -> None:

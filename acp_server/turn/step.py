@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -23,10 +24,13 @@ from ..model import (
     ToolUse,
 )
 from .chunks import Chunks
+from .handover import Handover
 from .job import Job
 
 GRACE = 0.3
 """Seconds a cancelled model gets to stop before the turn goes on without it."""
+MOST_AHEAD = 16
+"""Parts that a model may be ahead of the client: a slow one makes it wait instead of filling memory."""
 
 
 @dataclass(slots=True)
@@ -62,29 +66,33 @@ async def speak(
     The model runs as a job, so a flush that falls due never interrupts it and a cancelled turn need not
     wait for it.
     """
-    # 16: a slow client makes the model wait instead of filling memory.
-    send, receive = anyio.create_memory_object_stream[Part](16)
+    said = Handover[Part](MOST_AHEAD)
 
     async def feed() -> None:
-        async with send, aclosing(model.generate(conversation, tools, sampling)) as parts:
-            async for part in parts:
-                await send.send(part)
+        try:
+            async with aclosing(model.generate(conversation, tools, sampling)) as parts:
+                async for part in parts:
+                    await said.put(part)
+        finally:
+            said.end()
 
     job = Job(group, feed)
     try:
-        async with receive:
-            while step.stop is None:
-                part: Part | None = None
+        while step.stop is None:
+            part = said.take_now()
+            if part is None and chunks.due == math.inf:
+                part = await said.take()
+            elif part is None:
                 with anyio.CancelScope(deadline=chunks.due):
-                    part = await receive.receive()
-                await _take(part, step, chunks)
-            with anyio.move_on_after(GRACE):  # let the generator end by itself
-                async for _ in receive:
-                    pass
+                    part = await said.take()
+            await _take(part, step, chunks)
+        with anyio.move_on_after(GRACE):  # let the generator end by itself
+            await said.drain()
     except anyio.EndOfStream:
         await job.wait()
         raise ModelError("the model stopped without saying why") from None
     finally:
+        said.close()
         await job.stop(GRACE)
     await chunks.flush()
     return step.stop

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from update_values import version_2
@@ -46,6 +48,14 @@ from acp_server.storage.store import Entry
 @given(version_2)
 def test_every_update_comes_back_from_its_json(update: Update) -> None:
     assert from_json(loads(dumps(to_json(update)))) == update
+
+
+def test_a_chunk_of_plain_text_is_recorded_as_any_other_update_is() -> None:
+    chunk = MessageChunk("thought", TextBlock("hm"), "t1.m1")
+    plain = {"=": "MessageChunk", "role": "thought", "content": {"=": "TextBlock", "text": "hm"}, "message_id": "t1.m1"}
+    assert to_json(chunk) == plain
+    assert to_json(replace(chunk, extra={"a": 1})) == plain | {"extra": {"a": 1}}
+    assert to_json(replace(chunk, message_id=None)) == {key: plain[key] for key in ("=", "role", "content")}
 
 
 def test_every_message_comes_back_from_its_json() -> None:
