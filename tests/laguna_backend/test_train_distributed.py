@@ -19,13 +19,44 @@ from laguna_backend.__main__ import main
 torch.set_num_threads(1)
 
 
-def on_two(*arguments: str) -> None:
-    """`torchrun` with two processes."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+FORKED = """
+import os, signal, socket, sys, torch, torch._dynamo
+from laguna_backend.__main__ import main
+from laguna_backend.train import command
+torch.set_num_threads(1)
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+os.environ |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+ranks = []
+for rank in "01":
+    if (child := os.fork()) == 0:
+        try:
+            os.environ["RANK"] = rank
+            code = main(sys.argv[1:])
+            sys.stdout.flush()
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            code = 1
+        os._exit(code)
+    ranks.append(child)
+while ranks:
+    ended, status = os.wait()
+    ranks.remove(ended)
+    if status:  # the other would wait for it
+        for rank in ranks:
+            os.kill(rank, signal.SIGKILL)
+        sys.exit(1)
+"""
+
+
+def on_two(*arguments: str, torchrun: bool) -> None:
+    """A command in two processes: by `torchrun`, or forked from one that has torch already, which costs less."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "laguna_backend"]
+    command = [sys.executable, *(launcher if torchrun else ["-c", FORKED]), *arguments]
     done = subprocess.run(
-        [*torchrun, "-m", "laguna_backend", *arguments], capture_output=True, text=True, timeout=110,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        command, capture_output=True, text=True, timeout=110, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr
     assert "on 2 process(es)" in done.stdout
 
@@ -44,10 +75,10 @@ def test_two_processes_make_the_run_of_one_and_take_turns_with_it(tmp_path: Path
     usual = ["--length", "300", "--rate", "0.01", "--warmup", "1", "--schedule", "constant", "--held-out", str(data)]
     # A batch of three: in each step one of the two processes has a pack of which nothing is learnt.
     begin = ["train", str(checkpoint), "--data", str(data), "--batch", "3", "--save-steps", "1", *usual, *how]
-    on_two(*begin, "--out", str(together), "--steps", "2")
+    on_two(*begin, "--out", str(together), "--steps", "2", torchrun="--lora" not in how)
     assert main(["train", "--resume", str(together), "--steps", "4"]) == 0
     if "--lora" in how:
-        on_two("train", "--resume", str(together), "--steps", "5")
+        on_two("train", "--resume", str(together), "--steps", "5", torchrun=False)
     assert main([*begin, "--out", str(alone), "--steps", str(len(losses(together)))]) == 0
     assert losses(together) == pytest.approx(losses(alone), rel=1e-5)
     held = [json.loads((run / "log.jsonl").read_text().splitlines()[-1]) for run in (together, alone)]
