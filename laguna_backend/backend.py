@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PRECISIONS: tuple[Precision, ...] = ("bf16", "int8", "int4")
+PRECISIONS: tuple[Precision, ...] = ("bf16", "int8", "int4", "fp8")
 GROUPS = ("32", "64", "128")
 STORAGES: dict[str, Storage] = {"fp32": "float32", "bf16": "bfloat16", "fp8": "fp8"}
 NANO = Path(__file__).parent / "nano" / "checkpoint"

@@ -26,7 +26,12 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, metavar="N")
     parser.add_argument("--device", help="cuda, mps or cpu; default: the best there is")
     parser.add_argument("--kv", choices=STORAGES, help="number format of the cache")
-    parser.add_argument("--weights", choices=PRECISIONS, default="bf16", help="pack the weights on loading (CPU)")
+    parser.add_argument(
+        "--weights",
+        choices=PRECISIONS,
+        default="bf16",
+        help="pack the weights on loading: int8 (CPU), fp8 (accelerators), int4",
+    )
     parser.add_argument("--group", type=int, choices=tuple(map(int, GROUPS)), default=32, help="INT4's groups")
     parser.add_argument("--adapter", type=Path, metavar="DIR", help="one that was trained for the checkpoint")
     return parser.parse_args(argv)

@@ -16,7 +16,7 @@ from .checkpoint.shards import INDEX, SINGLE, CheckpointError, shards
 from .loading import chat_template, found, name_of, parameters
 from .model.cache import Storage, cache_bytes
 from .model.config import ConfigError, LagunaConfig
-from .model.linear import PRECISIONS, Precision
+from .model.linear import ON_ACCELERATOR, ON_CPU
 
 CONTEXTS = (4096, 16_384, 32_768, 131_072, 262_144, 1_048_576)
 STORAGES: tuple[Storage, ...] = ("float32", "bfloat16", "fp8")
@@ -61,17 +61,19 @@ def facts(directory: Path) -> list[tuple[str, str]]:
     for length in lengths:
         sizes = (f"{cache_bytes(config, length, storage) / MIB:,.1f} MiB {storage}" for storage in STORAGES)
         rows.append(("cache", f"{length:>9,} tokens: {', '.join(sizes)}"))
-    needed: dict[Precision, int] = {precision: weight_bytes(config, precision) for precision in PRECISIONS}
-    rows.append(("memory", ", ".join(f"{size / MIB:,.0f} MiB in {name}" for name, size in needed.items())))
-    rows += [("fits", fitting(config, place, needed)) for place in places()]
+    for narrow, precisions in ((False, ON_CPU), (True, ON_ACCELERATOR)):
+        sizes = ((name, weight_bytes(config, name, narrow=narrow)) for name in precisions)
+        told = ", ".join(f"{size / MIB:,.0f} MiB in {name}" for name, size in sizes)
+        rows.append(("memory", f"{told} ({'accelerators' if narrow else 'CPU'})"))
+    rows += [("fits", fitting(config, place)) for place in places()]
     return rows
 
 
-def fitting(config: LagunaConfig, place: Place, sizes: Mapping[Precision, int]) -> str:
+def fitting(config: LagunaConfig, place: Place) -> str:
     """What of a model fits one device: the longest context with each cache, a GiB set aside to work in."""
     fits: list[str] = []
     for precision in place.precisions:
-        room = place.free - sizes[precision] - WORKING
+        room = place.free - weight_bytes(config, precision, narrow=place.narrow) - WORKING
         if room < cache_bytes(config, 1, "fp8"):
             fits.append(f"{precision} does not fit")
             continue

@@ -50,8 +50,9 @@ def load(
 ) -> LagunaSpeaker:
     """Load a checkpoint directory. Raises ModelError, saying which file or field is wrong.
 
-    `weights` other than "bf16" packs them while they come, on a CPU: INT8 by row, INT4 by groups of `group`. What was
-    packed is kept (`checkpoint.kept`). `adapter` is the directory of one that was trained for this checkpoint.
+    `weights` other than "bf16" packs them while they come: INT8 by row (CPU), FP8 by blocks (accelerators), INT4 by
+    groups of `group`. What was packed is kept (`checkpoint.kept`). `adapter` is the directory of one that was trained
+    for this checkpoint.
     Without a limit of their own, all caches together take half of the memory that is free when the weights are there.
     """
     directory, name = found(directory), str(directory)
@@ -64,13 +65,13 @@ def load(
         config = read_config(directory)
         tokenizer, template = tokenizer_of(directory), chat_template(directory)
         rule = default_rule(directory)
-        placement = place(device, parameters=parameters(config), packed=weights != "bf16")
-        packer = Packer(weights, group)
+        placement = place(device, parameters=parameters(config), weights=weights)
+        packer = Packer(weights, group, narrow=placement.device.type != "cpu")
         spread(placement, parameters(config))
         loaded = (
             load_weights(directory, config, device=placement.device, dtype=placement.dtype)
             if weights == "bf16"
-            else load_packed(directory, config, packer, dtype=placement.dtype)
+            else load_packed(directory, config, packer, device=placement.device, dtype=placement.dtype)
         )
         if adapter:
             adapt(loaded.weights, read_adapter(adapter))

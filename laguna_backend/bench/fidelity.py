@@ -148,7 +148,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"laguna: {error}", file=sys.stderr)
         return 1
     if given.weights:
-        packer = Packer(given.weights, given.group)
+        packer = Packer(given.weights, given.group, narrow=given.weights == "fp8")
         rounded = Laguna(laguna.config, packed(laguna.weights, packer))
         label = f"{given.weights} weights" + (f", groups of {given.group}" if given.weights == "int4" else "")
         rows = [weight_distance(laguna, rounded, texts, label)]

@@ -171,7 +171,7 @@ def packed(weights: Weights, packer: Packer) -> Weights:
                 ),
             )
         )
-    return Weights(weights.embed, layers, weights.norm, packer(tensors_of(weights.head)[0], "int8"))
+    return Weights(weights.embed, layers, weights.norm, packer(tensors_of(weights.head)[0], packer.head))
 
 
 def bytes_a_token(config: LagunaConfig, weights: Weights, cache: KVCache, context: int) -> int:
@@ -268,7 +268,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     if given.clock == "processor" and given.threads != 1:
         parser.error("--clock processor is for --threads 1: threads that wait for one another compute, too")
     try:
-        given.device = place(given.device, "bfloat16", packed=given.weights != "bf16").device
+        given.device = place(given.device, "bfloat16", weights=given.weights).device
     except ConfigError as error:
         parser.error(f"--device: {error}")
     if given.device.type != "cpu" and (given.clock != "wall" or "llama.cpp" in given.peers):
@@ -290,7 +290,7 @@ def main(argv: Sequence[str]) -> int:
     steps, runs = (12, 2) if given.quick else (48, 3)
     bandwidth = read_bandwidth(given.clock, given.device)
     weights = pooled_weights(config, device=given.device)
-    packer = Packer(given.weights, given.group)
+    packer = Packer(given.weights, given.group, narrow=given.device.type != "cpu")
     settings: dict[str, Any] = {"context": given.context, "prompt": given.prompt, "steps": steps, "runs": runs}
     settings["clock"] = given.clock
     rows: list[Figures] = []

@@ -27,6 +27,7 @@ from ..caches import cache_directory
 from ..model.config import LagunaConfig
 from ..model.device import roomy
 from ..model.linear import Int4, Int8, Packer
+from ..model.narrow import Fp8, Nibbles
 from ..model.parameters import Dense, Layer, Sparse, Together, Weights
 from .gguf_file import gguf_files
 from .shards import DTYPES, INDEX, SINGLE, CheckpointError, Shard, shards
@@ -38,28 +39,35 @@ LAYOUT = "1"
 """Of the packed blocks and of this file: another one means another key."""
 END = 1 << 20  # bytes of each end of a file that its key is made of
 SUFFIX = ".laguna"
-PARTS: dict[str, type] = {kind.__name__: kind for kind in (Weights, Layer, Together, Dense, Sparse, Int8, Int4)}
+KINDS = Weights, Layer, Together, Dense, Sparse, Int8, Int4, Fp8, Nibbles
+PARTS: dict[str, type] = {kind.__name__: kind for kind in KINDS}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def load_packed(
-    directory: Path, config: LagunaConfig, packer: Packer, *, dtype: torch.dtype, progress: Progress | None = None
+    directory: Path,
+    config: LagunaConfig,
+    packer: Packer,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
 ) -> Loaded:
     """A checkpoint packed: from what was kept of it, or packed now and kept. Raises CheckpointError as `load_weights`.
 
     Whatever goes wrong with keeping is a line in the log and no error.
     """
     key = key_of(directory, packer, dtype)
-    stem = f"packed-{packer.precision}-{packer.group}-"
+    stem = f"packed-{'narrow-' if packer.narrow else ''}{packer.precision}-{packer.group}-"
     elsewhere = cache_directory("packed") / hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:20]
     for folder in (directory, elsewhere):
         path = folder / f"{stem}{key}{SUFFIX}"
         if path.exists():
             try:
-                return read(path)
+                return read(path, device)
             except (CheckpointError, OSError, ValueError, KeyError, TypeError) as error:
                 log.warning("%s is packed anew: what was kept cannot be read: %s", directory.name, error)
-    loaded = load_weights(directory, config, dtype=dtype, packer=packer, progress=progress)
+    loaded = load_weights(directory, config, device=device, dtype=dtype, packer=packer, progress=progress)
     for folder in (directory, elsewhere):
         try:
             write(folder / f"{stem}{key}{SUFFIX}", loaded)
@@ -78,7 +86,7 @@ def key_of(directory: Path, packer: Packer, dtype: torch.dtype) -> str:
     """What tells one packing of one checkpoint from every other. Raises CheckpointError."""
     plain = (directory / SINGLE).exists() or (directory / INDEX).exists()
     files = shards(directory) if plain else gguf_files(directory) or shards(directory)
-    digest = hashlib.sha256(f"{LAYOUT} {packer.precision} {packer.group} {dtype}".encode())
+    digest = hashlib.sha256(f"{LAYOUT} {packer.precision} {packer.group} {packer.narrow} {dtype}".encode())
     try:
         for path in (*files, directory / "config.json"):
             if not path.exists():
@@ -120,7 +128,7 @@ def write(path: Path, loaded: Loaded) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for tensor in tensors.values():
-                file.write(memoryview(cast("Any", tensor.contiguous().view(-1).view(torch.uint8).numpy())))
+                file.write(memoryview(cast("Any", tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())))
         os.chmod(partial, path.parent.stat().st_mode & 0o666)
         os.replace(partial, path)
     finally:
@@ -128,15 +136,17 @@ def write(path: Path, loaded: Loaded) -> None:
             os.unlink(partial)
 
 
-def read(path: Path) -> Loaded:
-    """What `write` wrote. Raises CheckpointError where the file is not whole, KeyError and the like where it is not of
-    this layout."""
+def read(path: Path, device: torch.device | str = "cpu") -> Loaded:
+    """What `write` wrote, on a device.
+
+    Raises CheckpointError where the file is not whole, KeyError and the like where it is not of this layout.
+    """
     with closing(Shard(path)) as shard:
         told = shard.metadata
 
         def tensor(name: str) -> Tensor:
             entry = shard.entries[name]
-            return shard.read(name, roomy(*entry.shape, dtype=entry.dtype))
+            return shard.read(name, roomy(*entry.shape, dtype=entry.dtype)).to(device)
 
         weights = put_together(json.loads(told["tree"]), tensor)
         scales = {(int(layer), str(part)): float(value) for layer, part, value in json.loads(told["scales"])}

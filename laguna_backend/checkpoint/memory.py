@@ -11,7 +11,8 @@ import torch
 
 from ..model.cache import Storage, cache_bytes
 from ..model.config import LagunaConfig, LayerConfig
-from ..model.linear import LANES, PART, PRECISIONS, Precision
+from ..model.linear import LANES, ON_ACCELERATOR, ON_CPU, PART, Precision
+from ..model.narrow import BLOCK
 
 WORKING = 1 << 30  # bytes for intermediate tensors, the tokenizer and the libraries
 
@@ -27,25 +28,33 @@ def matrices(config: LagunaConfig, spec: LayerConfig) -> Iterator[tuple[int, int
         yield count, hidden, size
 
 
-def matrix_bytes(rows: int, columns: int, precision: Precision, group: int) -> int:
-    """Memory of one matrix, see `linear`."""
+def matrix_bytes(rows: int, columns: int, precision: Precision, group: int, narrow: bool) -> int:
+    """Memory of one matrix, see `linear` and `narrow`."""
     if precision == "bf16":
         return 2 * rows * columns
+    if precision == "fp8":
+        return rows * columns + 4 * -(-rows // BLOCK) * -(-columns // BLOCK)
+    if narrow:
+        return rows * -(-columns // group) * (group // 2 + 4)
     down = -(-rows // LANES) * LANES
     if precision == "int8":
         return down * (-(-columns // PART) * PART + 4)
     return down * (-(-columns // group) * (group // 2 + 2) + 8)
 
 
-def weight_bytes(config: LagunaConfig, precision: Precision, group: int = 32) -> int:
-    """Memory of all weights. Embedding, routers and norms stay as they are; INT4's head is INT8 (`load_weights`)."""
+def weight_bytes(config: LagunaConfig, precision: Precision, group: int = 32, *, narrow: bool = False) -> int:
+    """Memory of all weights, on a CPU or `narrow`, as an accelerator has them.
+
+    Embedding, routers and norms stay as they are; the head has eight bits at least (`load_weights`).
+    """
     hidden = config.hidden_size
-    head = matrix_bytes(config.vocab_size, hidden, "bf16" if precision == "bf16" else "int8", group)
+    eight: Precision = "fp8" if narrow else "int8"
+    head = matrix_bytes(config.vocab_size, hidden, precision if precision == "bf16" else eight, group, narrow)
     plain = config.vocab_size * hidden + hidden
     total = head
     for spec in config.layers:
         plain += 2 * hidden + 2 * config.head_dim + (config.experts * (hidden + 1) if spec.sparse else 0)
-        total += sum(n * matrix_bytes(rows, cols, precision, group) for n, rows, cols in matrices(config, spec))
+        total += sum(n * matrix_bytes(rows, cols, precision, group, narrow) for n, rows, cols in matrices(config, spec))
     return total + 2 * plain
 
 
@@ -56,6 +65,7 @@ class Place:
     name: str
     free: int
     precisions: tuple[Precision, ...]
+    narrow: bool = False
 
 
 def places() -> list[Place]:
@@ -63,11 +73,11 @@ def places() -> list[Place]:
     found: list[Place] = []
     if torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info()
-        found.append(Place(torch.cuda.get_device_name(), free, ("bf16",)))
+        found.append(Place(torch.cuda.get_device_name(), free, ON_ACCELERATOR, narrow=True))
     elif torch.backends.mps.is_available():
-        found.append(Place("mps", int(torch.mps.recommended_max_memory()), ("bf16",)))
+        found.append(Place("mps", int(torch.mps.recommended_max_memory()), ON_ACCELERATOR, narrow=True))
     free = free_memory()
-    return [*found, Place("cpu", free, PRECISIONS)] if free else found
+    return [*found, Place("cpu", free, ON_CPU)] if free else found
 
 
 def free_memory() -> int:

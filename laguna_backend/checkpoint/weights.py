@@ -57,8 +57,8 @@ def load_weights(
     """Read a checkpoint directory. Raises CheckpointError: a shard missing or cut short, a tensor missing, left over,
     of the wrong shape or type, or holding NaN or infinity.
 
-    `packer` packs the matrices as they come, for a CPU; the embedding, the router and the norms stay as they are, and
-    so does the head in INT4, which is packed as INT8: it decides each token."""
+    `packer` packs the matrices as they come; the embedding, the router and the norms stay as they are, and the head has
+    eight bits."""
     with ExitStack() as files:
         stored = open_source(Path(directory), files, config)
         source = _Taker(stored, torch.device(device), dtype, progress, packer or Packer())
@@ -68,7 +68,7 @@ def load_weights(
             norm=source.take("model.norm.weight", config.hidden_size),
             head=source.packer(
                 source.take("lm_head.weight", config.vocab_size, config.hidden_size),
-                "bf16" if source.packer.precision == "bf16" else "int8",
+                source.packer.head,
             ),
         )
         scales = source.cache_scales(len(config.layers))

@@ -1,7 +1,8 @@
 """The network itself: a configuration, weights as plain tensors, and one forward pass.
 
     config                                      the shape, from any spelling of `config.json`; no torch
-    parameters ─► linear                        the weights; matrices as they lie in memory, packed ones too
+    parameters ─► linear ─► narrow              the weights; matrices as they lie in memory, packed ones too, for a CPU
+                                                and for an accelerator
     forward ─► layer ─► attention  moe          the forward pass, top to bottom, in torch
       ├► compiled ─► kernels                    the same by our own kernels, on a CPU
       ├► captured ─► kernels/triton             one token on CUDA, as a graph

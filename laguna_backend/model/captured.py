@@ -19,7 +19,9 @@ from torch import Tensor
 from ..kernels import triton
 from .cache import KVCache
 from .config import LagunaConfig, Rope
+from .linear import linear, tensors_of
 from .moe import route, swiglu
+from .narrow import Fp8, Nibbles
 from .parameters import Dense, Sparse, Together, Weights
 from .rope import inverse_frequencies, tables
 
@@ -102,16 +104,13 @@ class Captured:
         for index, (spec, layer) in enumerate(zip(config.layers, weights.layers, strict=True)):
             inputs, stores = layer.inputs, cache.stores[index]
             assert isinstance(inputs, Together)
-            assert isinstance(inputs.rows, Tensor)
-            assert isinstance(layer.out, Tensor)
-            products = F.linear(x, inputs.rows)[0]
+            products = linear(x, inputs.rows)[0]
             q_and_k = layer.q_norm, layer.k_norm
             q = turn_and_store(products, spec.heads, q_and_k, self.turn(spec.rope), self.length, stores, eps)
             heard = attend_gated(q, stores, self.length, products[-inputs.sizes[-1] :])
-            x = add_and_norm(h, F.linear(heard[None], layer.out), layer.mlp_norm, eps)
+            x = add_and_norm(h, linear(heard[None], layer.out), layer.mlp_norm, eps)
             x = add_and_norm(h, self.feed_forward(layer.mlp, x), norms[index], eps)
-        assert isinstance(weights.head, Tensor)
-        return F.linear(x, weights.head)
+        return linear(x, weights.head)
 
     def feed_forward(self, mlp: Dense | Sparse, x: Tensor) -> Tensor:
         if isinstance(mlp, Dense):
@@ -121,8 +120,6 @@ class Captured:
         config = self.config
         score, cap = config.router_score, config.router_softcap
         weights, chosen = route(x, mlp.router, mlp.bias, config.experts_per_token, score=score, softcap=cap)
-        assert isinstance(mlp.gate_up, Tensor)
-        assert isinstance(mlp.down, Tensor)
         routed = mix_few(x, weights, chosen, mlp.gate_up, mlp.down) * config.routed_scale
         return routed + swiglu(x, mlp.shared_gate_up, mlp.shared_down)
 
@@ -138,14 +135,15 @@ class Captured:
 
 
 def runs(config: LagunaConfig, weights: Weights) -> bool:
-    """Whether the kernels run such weights: plain ones, contiguous, and heads of a power of two."""
-    plain = [weights.head]
+    """Whether the kernels run such weights: plain or narrow ones, contiguous, and heads of a power of two."""
+    matrices = [weights.head]
     for layer in weights.layers:
         if not isinstance(layer.inputs, Together):
             return False
         mlp = layer.mlp
-        plain += [layer.inputs.rows, layer.out, mlp.gate_up, mlp.down]
+        matrices += [layer.inputs.rows, layer.out, mlp.gate_up, mlp.down]
         if isinstance(mlp, Sparse):
-            plain += [mlp.shared_gate_up, mlp.shared_down]
+            matrices += [mlp.shared_gate_up, mlp.shared_down]
     dim = config.head_dim
-    return dim & (dim - 1) == 0 and all(isinstance(matrix, Tensor) and matrix.is_contiguous() for matrix in plain)
+    known = all(isinstance(matrix, Tensor | Fp8 | Nibbles) for matrix in matrices)
+    return known and dim & (dim - 1) == 0 and all(t.is_contiguous() for matrix in matrices for t in tensors_of(matrix))

@@ -22,6 +22,7 @@ from .cache import KVCache
 from .config import LagunaConfig, LayerConfig, Rope
 from .layer import gathered
 from .linear import FEW, LANES, LowRank, Matrix, Packed, native_matrix
+from .narrow import Fp8, Nibbles
 from .parameters import Dense, Layer, Sparse, Together, Weights
 from .rope import Tables
 
@@ -167,7 +168,7 @@ def runs(weights: Weights) -> bool:
     packed = [matrix for matrix in halves if isinstance(matrix, Packed)]
     return (
         dtype in native.TYPES
-        and not any(isinstance(matrix, LowRank) for matrix in (*matrices, *halves))
+        and not any(isinstance(matrix, LowRank | Fp8 | Nibbles) for matrix in (*matrices, *halves))
         and all(tensor.device.type == "cpu" and tensor.dtype == dtype and tensor.is_contiguous() for tensor in plain)
         and all(matrix.rows // 2 % LANES == 0 for matrix in packed)
     )

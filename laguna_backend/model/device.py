@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .config import ConfigError
 
+OTHER = {"fp8": "an accelerator", "int8": "a CPU"}
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
@@ -23,17 +24,19 @@ class Placement:
 
 
 def place(
-    device: str | None = None, dtype: str | None = None, *, parameters: int = 0, packed: bool = False
+    device: str | None = None, dtype: str | None = None, *, parameters: int = 0, weights: str = "bf16"
 ) -> Placement:
     """The device asked for, or the best there is (CUDA, MPS, CPU), and the dtype asked for, or the one that suits it.
 
     Never float16: Laguna's late experts exceed its range. Accelerators take bfloat16. A CPU takes bfloat16 for a model
     whose float32 weights would pass two GiB, where memory decides, and float32 below that, where bfloat16 only rounds.
-    `packed` weights (INT8, INT4) are for a CPU, whose kernels for them want bfloat16.
+    Of packed `weights` INT8 is for a CPU, FP8 for an accelerator, and INT4 for CUDA, or else for a CPU, unless another
+    device is asked for; their kernels want bfloat16.
     Raises ConfigError for a device that is not there or a dtype that is not supported.
     """
     best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    name = device or ("cpu" if packed else best)
+    packed = weights != "bf16"
+    name = device or ("cpu" if weights == "int8" or (weights == "int4" and best == "mps") else best)
     kind, _, index = name.partition(":")
     available = {
         "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
@@ -48,8 +51,8 @@ def place(
         raise ConfigError(f"device {name!r} is not there: this machine has {available[kind]} of {kind}")
     if dtype is not None and dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r} is not supported; supported are {', '.join(DTYPES)}")
-    if packed and kind != "cpu":
-        raise ConfigError(f"weights are packed to INT8 or INT4 for a CPU, not for {kind}")
+    if weights == ("fp8" if kind == "cpu" else "int8"):
+        raise ConfigError(f"weights are packed to {weights.upper()} for {OTHER[weights]}, not for {kind}")
     if dtype is None and packed:
         dtype = "bfloat16"
     if dtype is None:

@@ -1,6 +1,7 @@
-"""Matrices as they lie in memory, and their product with rows: plain, INT8 by row, INT4 by group (CPU).
+"""Matrices as they lie in memory, and their product with rows: plain, INT8 by row, INT4 by group (CPU), and those of an
+accelerator (`narrow`).
 
-`linear` is F.linear of any of them. The packed ones are laid out for our own kernels (`kernels/cpp/matrix.h`): blocks
+`linear` is F.linear of any of them. Those for a CPU are laid out for our own kernels (`kernels/cpp/matrix.h`): blocks
 of sixteen rows, a lane for each row. Those read the packed bytes and round the input to INT8 too, a step for each 32
 numbers. The plain twin, where there are no kernels, widens a matrix to the input's type a strip at a time. A stack of
 matrices (a layer's experts) is one object; `stack[e]` is one of them.
@@ -19,13 +20,16 @@ from torch import Tensor
 
 from ..kernels import library, native
 from .device import roomy
+from .narrow import Fp8, Narrow, Nibbles, to_fp8, to_nibbles
 
 internal: Any = torch
 """For torch's switch of oneDNN, whose name begins with an underscore."""
 
-Precision = Literal["bf16", "int8", "int4"]
-"""How weights are held: as they come, or packed on loading."""
+Precision = Literal["bf16", "int8", "int4", "fp8"]
+"""How weights are held: as they come, or packed on loading; INT8 on a CPU, FP8 on an accelerator, INT4 on either."""
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+ON_CPU: tuple[Precision, ...] = ("bf16", "int8", "int4")
+ON_ACCELERATOR: tuple[Precision, ...] = ("bf16", "fp8", "int4")
 
 GROUPS = (32, 64, 128)
 LANES = 16  # rows of a block
@@ -134,7 +138,7 @@ class LowRank:
     down [.., r, K] and up [.., N, r] are in the dtype of what is multiplied. `dropout` of what goes down, in training.
     """
 
-    base: Tensor | Packed
+    base: Tensor | Packed | Narrow
     down: Tensor
     up: Tensor
     scale: float
@@ -156,7 +160,7 @@ class LowRank:
         return linear(x, self.base) + F.linear(F.linear(less, self.down), self.up) * self.scale
 
 
-Matrix = Tensor | Packed | LowRank
+Matrix = Tensor | Packed | Narrow | LowRank
 
 
 def times(x: Tensor, w: Packed) -> Tensor:
@@ -203,8 +207,8 @@ class Through(torch.autograd.Function):
 
 def native_matrix(w: Matrix) -> native.Matrix:
     """Any matrix as the kernels take it. Whoever calls keeps the tensors."""
-    if isinstance(w, LowRank):
-        raise TypeError("the kernels know no adapters")
+    if isinstance(w, LowRank | Fp8 | Nibbles):
+        raise TypeError("the kernels know no adapters, and not what is packed for accelerators")
     return native.plain(w) if isinstance(w, Tensor) else w.native()
 
 
@@ -296,13 +300,21 @@ def to_int4(w: Tensor, group: int) -> tuple[Int4, Tensor]:
 
 
 class Packer:
-    """Packs matrices to one precision and keeps account of the error that this makes."""
+    """Packs matrices to one precision and keeps account of the error that this makes.
 
-    def __init__(self, precision: Precision = "bf16", group: int = 32) -> None:
+    `narrow`: as accelerators read them, which is the only way for FP8 and none for INT8.
+    """
+
+    def __init__(self, precision: Precision = "bf16", group: int = 32, *, narrow: bool = False) -> None:
         if group not in GROUPS:
             raise ValueError(f"groups of {group} are not supported; supported are {', '.join(map(str, GROUPS))}")
+        if precision == ("int8" if narrow else "fp8"):
+            raise ValueError(f"{precision} is for {'a CPU' if narrow else 'an accelerator'}")
         self.precision: Precision = precision
         self.group = group
+        self.narrow = narrow
+        self.head: Precision = "bf16" if precision == "bf16" else "fp8" if narrow else "int8"
+        """The precision of the head: eight bits at least, for it decides each token."""
         self.squares = self.wrong = 0.0
 
     def __call__(self, w: Tensor, precision: Precision | None = None) -> Matrix:
@@ -311,9 +323,12 @@ class Packer:
         if wanted == "bf16":
             return w
         kernels = library()
-        if kernels and w.is_contiguous() and w.dtype in native.TYPES:
+        if kernels and not self.narrow and w.is_contiguous() and w.dtype in native.TYPES:
             return self.pack(kernels, w, wanted)
-        packed, means = to_int8(w) if wanted == "int8" else to_int4(w, self.group)
+        if self.narrow:
+            packed, means = to_fp8(w) if wanted == "fp8" else to_nibbles(w, self.group)
+        else:
+            packed, means = to_int8(w) if wanted == "int8" else to_int4(w, self.group)
         wide = w.float()
         self.squares += float(wide.square().sum())
         self.wrong += float(means.sub_(wide).square_().sum())
@@ -366,4 +381,8 @@ class Stack:
             return Int8(self.parts[0], self.parts[1], first.rows, first.columns)
         if isinstance(first, Int4):
             return Int4(self.parts[0], self.parts[1], first.rows, first.columns, first.group)
+        if isinstance(first, Fp8):
+            return Fp8(self.parts[0], self.parts[1])
+        if isinstance(first, Nibbles):
+            return Nibbles(self.parts[0], self.parts[1], self.parts[2], first.columns)
         return self.parts[0]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..kernels import triton
 from .linear import Matrix, each, linear
+from .narrow import Fp8, Narrow, Nibbles
 
 GATHERED = 8  # rows up to which gathering weights costs less than waiting
 
@@ -52,13 +53,13 @@ def mix_plain(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Matrix, down:
 
 def mix(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Matrix, down: Matrix) -> Tensor:
     """The same as `mix_plain`, the way that suits the device and the number of rows."""
-    if isinstance(gate_up, Tensor) and isinstance(down, Tensor):
+    if isinstance(gate_up, Tensor | Fp8 | Nibbles) and isinstance(down, Tensor | Fp8 | Nibbles):
         few, learning = x.shape[0] <= GATHERED, torch.is_grad_enabled()
         if few and not learning and x.is_cuda and triton.available():
             from ..kernels.triton.experts import mix_few
 
             return mix_few(x, weights, chosen, gate_up, down)
-        if has_grouped_kernel(gate_up, down):
+        if isinstance(gate_up, Tensor) and isinstance(down, Tensor) and has_grouped_kernel(gate_up, down):
             return mix_grouped(x, weights, chosen, gate_up, down)
         if few and far(x):
             return mix_gathered(x, weights, chosen, gate_up, down)
@@ -81,14 +82,20 @@ def mix_one(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Matrix, down: M
     return (out * weights[0, :, None]).sum(dim=0, keepdim=True)
 
 
-def mix_gathered(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+def mix_gathered(x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Tensor | Narrow, down: Tensor | Narrow) -> Tensor:
     """Few rows, the chosen experts' weights gathered by the device: the host never waits to learn who was chosen."""
     count, top_k = chosen.shape
     picked = chosen.reshape(-1)  # [T * top_k]
     rows = x[:, None, :, None].expand(count, top_k, x.shape[1], 1).reshape(count * top_k, x.shape[1], 1)
-    gate, up = torch.bmm(gate_up[picked], rows).squeeze(-1).chunk(2, dim=-1)
-    out = torch.bmm(down[picked], (F.silu(gate) * up)[..., None])  # [T * top_k, H, 1]
+    gate, up = torch.bmm(several(gate_up, picked, x), rows).squeeze(-1).chunk(2, dim=-1)
+    out = torch.bmm(several(down, picked, x), (F.silu(gate) * up)[..., None])  # [T * top_k, H, 1]
     return (out.view(count, top_k, -1) * weights[..., None]).sum(dim=1)
+
+
+def several(stack: Tensor | Narrow, picked: Tensor, like: Tensor) -> Tensor:
+    """Some matrices of a stack, plain."""
+    found = stack[picked]
+    return found if isinstance(found, Tensor) else found.widened().to(like.dtype)
 
 
 def far(x: Tensor) -> bool:

@@ -39,7 +39,7 @@ def arguments(argv: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Na
     add("--name", help="what requests call the model; default: its own name")
     add_admission_options(parser)
     add("--device", help="cuda, mps or cpu; default: the best there is")
-    add("--weights", choices=PRECISIONS, help="pack the weights on loading (CPU)")
+    add("--weights", choices=PRECISIONS, help="pack the weights on loading: int8 (CPU), fp8 (accelerators), int4")
     add("--group", choices=GROUPS, help="INT4's groups")
     add("--kv", choices=STORAGES, help="number format of the cache")
     add("--adapter", metavar="DIR", help="one that was trained for the checkpoint")

@@ -26,7 +26,7 @@ from ..checkpoint.configuration import read_config
 from ..checkpoint.weights import load_weights
 from ..loading import chat_template, name_of, parameters, tokenizer_of
 from ..model.device import place, quick_bfloat16, spread
-from ..model.linear import GROUPS, PRECISIONS, Packer
+from ..model.linear import GROUPS, ON_CPU, Packer
 from .conversations import read_documents
 from .errors import TrainingError, WrongUse
 from .export import export
@@ -95,7 +95,7 @@ def arguments() -> argparse.ArgumentParser:
     adapter.add_argument(
         "--targets", default=",".join(USUAL), help=f"{', '.join(TARGETS)}, or patterns of module names; default {USUAL}"
     )
-    adapter.add_argument("--weights", choices=PRECISIONS, default="bf16", help="pack the frozen weights (CPU)")
+    adapter.add_argument("--weights", choices=ON_CPU, default="bf16", help="pack the frozen weights (CPU)")
     adapter.add_argument("--group", type=int, choices=tuple(GROUPS), default=32, help="INT4's groups")
 
     machine = parser.add_argument_group("the machine")
@@ -251,7 +251,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         options = chosen(argv)
         size = parameters(read_config(options.base))
-        placement = place(options.device, options.dtype, parameters=size, packed=options.weights != "bf16")
+        placement = place(options.device, options.dtype, parameters=size, weights=options.weights)
         if options.dtype is None and options.lora is None and not quick_bfloat16(placement.device):
             placement = replace(placement, dtype=torch.float32)  # what learns lies there in float32 anyway
         spread(placement, size)

@@ -40,7 +40,8 @@ def directory(tmp_path: Path) -> Path:
 
 
 def packed(directory: Path, precision: Precision = "int4", group: int = 32) -> Loaded:
-    return load_packed(directory, read_config(directory), Packer(precision, group), dtype=torch.bfloat16)
+    packer = Packer(precision, group, narrow=precision == "fp8")
+    return load_packed(directory, read_config(directory), packer, dtype=torch.bfloat16)
 
 
 def files(folder: Path) -> list[str]:
@@ -69,7 +70,7 @@ def same(one: Loaded, other: Loaded) -> None:
     assert (one.cache_scales, one.packing_error) == (other.cache_scales, other.packing_error)
 
 
-@pytest.mark.parametrize("precision", ["int8", "int4"])
+@pytest.mark.parametrize("precision", ["int8", "int4", "fp8"])
 def test_what_was_packed_once_is_read_from_then_on(directory: Path, precision: Precision, counted: list[Path]) -> None:
     tensors = load_file(directory / "model.safetensors")
     tensors |= {"model.layers.1.self_attn.k_scale": torch.tensor(0.5)}

@@ -104,6 +104,8 @@ def test_a_device_that_is_not_there_and_float16_are_refused() -> None:
     for wrong in ("cpu:x", "cpu:1", "cpu:", "cuda:-1"):
         with pytest.raises(ConfigError, match=wrong):
             place(wrong)
+    with pytest.raises(ConfigError, match="FP8 for an accelerator, not for cpu"):
+        place("cpu", weights="fp8")
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="cuda"):
             place("cuda")

@@ -23,18 +23,20 @@ from laguna_backend.inspection import facts
 from laguna_backend.model.cache import cache_bytes
 from laguna_backend.model.config import LagunaConfig
 from laguna_backend.model.device import PAGE, roomy
-from laguna_backend.model.linear import PRECISIONS, Packer
+from laguna_backend.model.linear import ON_ACCELERATOR, ON_CPU, Packer, Precision
 
 MIB = 1 << 20
 XS2 = LagunaConfig.from_dict(shape_config("xs2", 40))
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    ("precision", "narrow"), [*((name, False) for name in ON_CPU), *((name, True) for name in ON_ACCELERATOR)]
+)
 @pytest.mark.parametrize("gating", ["per-head", "per-element"])
-def test_the_weights_take_what_is_said(tmp_path: Path, precision: memory.Precision, gating: str) -> None:
+def test_the_weights_take_what_is_said(tmp_path: Path, precision: Precision, narrow: bool, gating: str) -> None:
     config = read_config(write_checkpoint(tmp_path, hidden_size=40, gating=gating))
-    loaded = load_weights(tmp_path, config, dtype=torch.bfloat16, packer=Packer(precision, 64))
-    assert loaded.weights.resident() == weight_bytes(config, precision, 64)
+    loaded = load_weights(tmp_path, config, dtype=torch.bfloat16, packer=Packer(precision, 64, narrow=narrow))
+    assert loaded.weights.resident() == weight_bytes(config, precision, 64, narrow=narrow)
 
 
 def test_xs2_takes_what_its_arithmetic_says() -> None:
@@ -43,6 +45,8 @@ def test_xs2_takes_what_its_arithmetic_says() -> None:
     assert cache_bytes(XS2, 131_072, "bfloat16") / MIB == pytest.approx(5_180, rel=0.001)
     assert weight_bytes(XS2, "int8") / 1e9 == pytest.approx(33.7, abs=0.2)
     assert weight_bytes(XS2, "int4") / 1e9 == pytest.approx(19.5, abs=0.1)
+    assert weight_bytes(XS2, "fp8", narrow=True) / 1e9 == pytest.approx(33.7, abs=0.2)
+    assert weight_bytes(XS2, "int4", narrow=True) / 1e9 == pytest.approx(21.3, abs=0.1)
 
 
 @pytest.mark.parametrize("storage", ["bfloat16", "fp8"])
@@ -57,7 +61,7 @@ def test_the_longest_context_fits_and_the_next_one_does_not(storage: memory.Stor
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """One with 27 GiB free, as a Mac of 36 GB has."""
-    place = memory.Place("cpu", 27 << 30, PRECISIONS)
+    place = memory.Place("cpu", 27 << 30, ON_CPU)
     monkeypatch.setattr("laguna_backend.inspection.places", lambda: [place])
 
 

@@ -3,6 +3,8 @@ fast. No hardware has run them yet."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,9 +13,9 @@ from torch import Tensor
 pytest.importorskip("triton", reason="Triton is not installed: its kernels are not run")
 
 
-from laguna_backend.bench.slice import filled_cache, shape_config
+from laguna_backend.bench.slice import filled_cache, packed, shape_config
 from laguna_backend.formats import e4m3
-from laguna_backend.kernels.triton import attention, experts, heads, norms, numbers
+from laguna_backend.kernels.triton import attention, experts, heads, narrow, norms, numbers
 from laguna_backend.model import moe
 from laguna_backend.model.attention import attend_one
 from laguna_backend.model.cache import KVCache, Storage
@@ -21,6 +23,8 @@ from laguna_backend.model.captured import Captured
 from laguna_backend.model.config import LagunaConfig
 from laguna_backend.model.forward import Laguna, joined, random_weights
 from laguna_backend.model.layer import norm
+from laguna_backend.model.linear import Packer, Stack
+from laguna_backend.model.narrow import times_plain, to_fp8, to_nibbles
 from laguna_backend.model.rope import rotate
 
 torch.set_num_threads(1)
@@ -119,6 +123,28 @@ def test_experts_of_many_rows(dtype: torch.dtype, rows: int, favoured: bool) -> 
     assert near(found, moe.mix_plain(x, weights, chosen, gate_up, down))
 
 
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (33, 100), (300, 260)])
+def test_few_rows_times_a_narrow_matrix(dtype: torch.dtype, rows: int, columns: int) -> None:
+    x, w = drawn(3, columns, dtype=dtype), drawn(rows, columns, seed=1)
+    for matrix, _ in (to_fp8(w), to_nibbles(w, 32), to_nibbles(w, 128)):
+        assert near(narrow.times_few(x, matrix), times_plain(x, matrix))
+    assert near(narrow.times_few(x, w.to(dtype)), F.linear(x, w.to(dtype)))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("precision", ["fp8", "int4"])
+@pytest.mark.parametrize(("rows", "mix"), [(1, experts.mix_few), (8, experts.mix_few), (70, experts.mix_many)])
+def test_narrow_experts(dtype: torch.dtype, precision: Any, rows: int, mix: Any) -> None:
+    x, weights, chosen, gate_up, down = mixture(rows, dtype)
+    packer, stacks = Packer(precision, narrow=True), (Stack(5), Stack(5))
+    for stack, whole in zip(stacks, (gate_up, down), strict=True):
+        for matrix in whole:
+            stack.add(packer(matrix))
+    packed = stacks[0].whole(), stacks[1].whole()
+    assert near(mix(x, weights, chosen, *packed), moe.mix_plain(x, weights, chosen, *packed))
+
+
 def mixture(rows: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Sizes that fill no tile."""
     chosen = torch.rand(rows, 5, generator=torch.Generator().manual_seed(6)).topk(2).indices
@@ -129,10 +155,12 @@ def mixture(rows: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tens
 
 @torch.no_grad()
 @pytest.mark.parametrize("storage", ["float32", "fp8"])
-def test_a_step_is_that_of_the_plain_pass(storage: Storage) -> None:
+@pytest.mark.parametrize("precision", ["bf16", "fp8", "int4"])
+def test_a_step_is_that_of_the_plain_pass(storage: Storage, precision: Any) -> None:
     raw = shape_config("tiny", 5) | {"max_position_embeddings": 256}
     config = LagunaConfig.from_dict(raw)
-    laguna = Laguna(config, joined(random_weights(config)))
+    weights = random_weights(config)
+    laguna = Laguna(config, joined(weights) if precision == "bf16" else packed(weights, Packer(precision, narrow=True)))
     laguna.compiled = None
     ours, plain = (filled_cache(config, storage, 40) for _ in range(2))
     step = Captured(config, laguna.weights, capture=False)

@@ -1,8 +1,9 @@
 """The kernels of a CUDA device, in Triton, each beside a plain twin in torch. No hardware has run them yet.
 
     numbers ─► heads                            norm, rope and the store of one token's keys and values, in one launch
-       └─────► attention                        one token over the cache as it lies, FP8 too: split over the keys
-    experts                                     few rows by gathered weights; many rows as one grouped product
+       ├─────► attention                        one token over the cache as it lies, FP8 too: split over the keys
+       └─► narrow                               matrices of eight and four bits, and few rows' product with one
+             └─► experts                        few rows by gathered weights; many rows as one grouped product
     norms                                       the sum into the residual and the norm after it
 
 What they must compute is proved on a CPU, in Triton's interpreter (`tests/laguna_backend/test_triton.py`); how fast
