@@ -25,6 +25,7 @@ class Status(Static):
         self.agent = ""
         self.words = "starting the agent …"
         self._began: float | None = None
+        self._line = ""
 
     def show(self, snapshot: Snapshot, waiting: int, *, asks: bool) -> None:
         """Draw it anew; `waiting` prompts are to follow. `asks`: the user is being asked something."""
@@ -40,7 +41,10 @@ class Status(Static):
             parts.append(f"{spin} {what}, {now - self._began:.0f} s, Escape stops it")
         if waiting:
             parts.append(f"{waiting} to follow")
-        self.update(Text(visible_line(" · ".join(filter(None, parts)))))
+        line = visible_line(" · ".join(filter(None, parts)))
+        if line != self._line:  # to draw it costs more than all else that an idle chat does
+            self._line = line
+            self.update(Text(line))
 
 
 def _options(snapshot: Snapshot) -> list[str]:

@@ -272,6 +272,8 @@ class Engine:
         assert one.past is not None
         if one.guesser is None:
             one.guesser = Guesser(one.tokens, len(one.request.prompt), self.costs)
+        if one.guesser.resting:
+            return []
         return one.guesser.next(min(SHORT, one.past.cache.shortest, one.limit - one.generated) - 1)
 
     def confirm(self, one: Generation, guesses: list[int]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from test_past import cold, near
 from test_sharing import Watched, failing, prompt, settle
 
 from laguna_backend.engine.generation import Generation
-from laguna_backend.engine.guess import FIRST, GRAM, LONGEST, SHARE, Costs, Guesser, Lookup
+from laguna_backend.engine.guess import FIRST, GRAM, LONGEST, SHARE, SHORTEST, Costs, Guesser, Lookup
 from laguna_backend.engine.limits import Limits
 from laguna_backend.engine.relay import Cancelled
 from laguna_backend.engine.request import Allowed, CacheFull, Finish, Forced, Request, Rule, Step
@@ -271,6 +272,16 @@ def test_no_text_and_no_cost_make_it_slower_by_more_than_the_credit(
     tokens, coming = copied(length, faults, seed)
     spent = spend(Guesser(tokens, len(tokens), Costs()), tokens, coming, lambda count: costs[count - 1])
     assert spent <= len(coming) * (1 + SHARE) + FIRST + 1e-6
+
+
+def test_nothing_is_guessed_where_a_pass_is_over_sooner_than_it_is_guessed() -> None:
+    tokens = [1, 2, 3, 4] * 20
+    for seconds, guesses in ((SHORTEST / 2, 0), (2 * SHORTEST, 7)):
+        guesser = Guesser(tokens, len(tokens), Costs())
+        guesser.costs.measured = {count: (1, deque([1.0])) for count in range(2, 9)}  # passes of more cost no more
+        for _ in range(3):
+            guesser.took(0, 1, seconds)
+        assert len(guesser.next(7)) == guesses
 
 
 def test_what_is_repeated_is_said_several_times_as_fast() -> None:
