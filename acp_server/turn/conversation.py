@@ -100,9 +100,12 @@ class Conversation:
         return [self.system, *self._head(info), *self.messages[self._first :]]
 
     def tokens(self, info: ModelInfo, tools: Sequence[ToolSpec]) -> float:
-        """How many tokens what is shown is: what was counted, and an estimate for the difference."""
-        tokens, known = self._counted
-        return tokens + (self._total(info, tools) - known) / info.bytes_per_token
+        """How many tokens what is shown is: what was counted, and an estimate for what came since.
+
+        Of what was counted, a part of the bytes is that part of the tokens.
+        """
+        (tokens, known), total = self._counted, self._total(info, tools)
+        return tokens * total / known if total < known else tokens + (total - known) / info.bytes_per_token
 
     # A summary -----------------------------------------------------------------------------------
 

@@ -190,6 +190,15 @@ def test_what_is_shown_to_be_summarised_leaves_room_for_the_summary(
     assert not kept or not isinstance(kept[0], ToolResult)
 
 
+def test_what_is_left_after_a_summary_is_estimated_by_what_was_counted() -> None:
+    conversation, info = _talk([[1000] * 4] * 3), ModelInfo("m", 100_000, bytes_per_token=2.0)
+    conversation.fit(info, [])
+    conversation.counted(Usage(input=2000))  # about six bytes a token, not two
+    before = conversation.tokens(info, [])
+    conversation.summarised(Summary(conversation.spared(info, 0.0), "It went well."))
+    assert 0 < conversation.tokens(info, []) < before == 2000
+
+
 def test_a_second_summary_still_has_what_the_user_said_before_the_first() -> None:
     conversation = Conversation("s")
     for n in range(6):
