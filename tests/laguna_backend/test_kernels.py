@@ -92,7 +92,7 @@ def as_codes(x: Tensor) -> Tensor:
 
 def meaning(w: Matrix) -> Tensor:
     assert not isinstance(w, LowRank)
-    return w.float() if isinstance(w, Tensor) else w.widened(0, w.rows)
+    return w.float() if isinstance(w, Tensor) else w.widened(0, w.shape[-2])
 
 
 def product(

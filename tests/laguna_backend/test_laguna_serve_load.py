@@ -17,10 +17,10 @@ import uvicorn
 from acp_server.model import Assistant, ModelError, ModelInfo, Text, ToolUse, User
 from acp_server.network.gate import Gate
 from laguna_backend.backend import LagunaBackend
+from laguna_backend.chat.arguments import arguments_json
 from laguna_backend.engine.request import Finish, Step
 from laguna_backend.serve import patient
 from laguna_backend.serve.app import Service, application
-from laguna_backend.serve.chat import arguments_of
 from laguna_backend.serve.recollection import Recollection
 from laguna_backend.speaker import Spoken
 
@@ -149,10 +149,10 @@ async def test_a_connection_on_which_no_request_begins_is_cut(monkeypatch: pytes
 
 def test_a_call_that_went_wrong_is_no_json_so_that_nobody_makes_it() -> None:
     whole, cut = ToolUse("1", "shell", {"cmd": "rm a"}), ToolUse("1", "shell", {"cmd": "rm a"}, "it was cut off")
-    assert json.loads(arguments_of(whole)) == {"cmd": "rm a"}
+    assert json.loads(arguments_json(whole.arguments, whole.problem)) == {"cmd": "rm a"}
     for broken in (cut, ToolUse("1", "shell", {}, "it was cut off")):
         with pytest.raises(ValueError, match="Expecting"):
-            json.loads(arguments_of(broken))
+            json.loads(arguments_json(broken.arguments, broken.problem))
 
 
 def test_what_was_said_is_known_again_only_in_its_place_and_by_its_owner() -> None:
