@@ -115,10 +115,10 @@ def roomy(*shape: int, dtype: torch.dtype, device: torch.device | str = "cpu") -
     if torch.device(device).type != "cpu" or size < 2 * PAGE or advice is None:
         return torch.empty(shape, dtype=dtype, device=device)
     region = mmap.mmap(-1, size + PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    try:
-        region.madvise(advice)
-    except OSError:  # a system built without them
-        return torch.empty(shape, dtype=dtype)
     whole = torch.frombuffer(region, dtype=torch.uint8)  # it keeps the region
     start = -whole.data_ptr() % PAGE
+    try:
+        region.madvise(advice, start, size // PAGE * PAGE)  # the last page would take more than there is
+    except OSError:  # a system built without them
+        return torch.empty(shape, dtype=dtype)
     return whole[start : start + size].view(dtype).view(shape)
