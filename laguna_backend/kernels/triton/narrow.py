@@ -12,7 +12,6 @@ from .numbers import widened
 FEW = 8  # rows of input up to which a matrix is read once for each
 INNER, DEEP = 32, 128  # outputs of a program, and how much of the input at once
 PLAIN, FP8, NIBBLES = 0, 1, 2
-BLOCK = 128  # as in `model.narrow`
 
 
 def parts(w: Any) -> tuple[Tensor, Tensor, Tensor, int, int]:
