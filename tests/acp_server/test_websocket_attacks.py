@@ -162,7 +162,7 @@ async def test_a_reader_that_stops_holds_little_delays_no_other_connection_and_i
         nonlocal spoken
         spoken += 10_000
 
-    model = ScriptedBackend([[Text("x" * 10_000), count] * 2000])
+    model = ScriptedBackend([[Text("x" * 10_000), count] * 10_000])
     limits = limited(connection=Limits(stall=1.0))
     async with running(limits=limits, model=model) as served, opened(served.port) as slow, opened(served.port) as quick:
         slow.stream.extra(SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
@@ -173,7 +173,7 @@ async def test_a_reader_that_stops_holds_little_delays_no_other_connection_and_i
         while spoken > before:  # until its turn waits for it
             before = spoken
             assert (await other.prompt(session, "hi"))["result"]["stopReason"] == "end_turn"
-        assert spoken < 10_000_000  # of 20 million; what the system holds of a connection is up to the system
+        assert spoken < 40_000_000  # of 100 million; a system may hold tens of millions of its own accord
         await parked(served)
 
 
