@@ -66,7 +66,7 @@ sys.stdin.read()
     with pytest.raises(SessionBusy):
         ours.open("s1")
     _, entries, log = opened(ours, "s1", within=5)
-    assert time.monotonic() - killed < 2.5
+    assert time.monotonic() - killed < 5
     assert entries == [{"kept": 1}]
     log.close()
 

@@ -192,7 +192,7 @@ async def test_what_is_no_command_is_refused(bench: Bench) -> None:
         "bash -c 'echo $$ > pid; exec cat /dev/zero'",
     ],
 )
-async def test_cancelling_returns_within_a_second_and_kills_everything(bench: Bench, command: str) -> None:
+async def test_cancelling_returns_soon_and_kills_everything(bench: Bench, command: str) -> None:
     pid = bench.root / "pid"
     began = 0.0
     async with anyio.create_task_group() as group:
@@ -206,7 +206,7 @@ async def test_cancelling_returns_within_a_second_and_kills_everything(bench: Be
                 await anyio.sleep(0.01)
         began = time.monotonic()
         group.cancel_scope.cancel()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5  # what it runs would take minutes
     with anyio.fail_after(6):
         while commands_with(b"", pid.read_text().strip()):  # noqa: ASYNC110
             await anyio.sleep(0.01)

@@ -152,7 +152,7 @@ def test_a_hostile_template_fails_within_its_bounds(source: str, monkeypatch: py
     begun = time.monotonic()
     with pytest.raises(TemplateFailure, match="chat template"):
         ChatTemplate(source).render([USER], thinking=True)
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 15
 
 
 @pytest.mark.parametrize(

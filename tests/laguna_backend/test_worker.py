@@ -164,7 +164,7 @@ async def test_cancelling_frees_a_model_that_waits_for_a_slow_reader() -> None:
         assert await anyio.to_thread.run_sync(speaker.full.wait, LIMIT)
     begun = time.monotonic()
     await say(one, "3")
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 10
     await one.close()
 
 
