@@ -1,8 +1,9 @@
 """Attention of a chunk of queries over keys that came before it and those of the chunk itself.
 
-One signature, two ways: `attend_plain` spells out the arithmetic, `attend` is the one that runs. They agree within
-rounding (`tests/laguna_backend/test_parts.py`). A query at position p sees a key at position k iff k <= p and, in a
-sliding layer, k > p - window: `window` tokens, itself included.
+One signature, two ways: `attend_plain` spells out the arithmetic, `attend` is the one that runs: torch's fused kernels,
+or on CUDA, where nothing is learnt, one of ours (`kernels.triton.flash`), for torch's fast ones take either a window or
+grouped heads. They agree within rounding (`tests/laguna_backend/test_parts.py`). A query at position p sees a key at
+position k iff k <= p and, in a sliding layer, k > p - window: `window` tokens, itself included.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ..kernels import triton
 
 BLOCK = 512  # queries under one mask
 SLIDING_BLOCK = 128  # on a CPU, where a call costs little and an unseen key as much as a seen one
@@ -57,6 +60,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
         if window is not None and keys > window:
             k, v = k[:, :, -window:], v[:, :, -window:]
         return attend_one(q, k, v)
+    if q.is_cuda and not torch.is_grad_enabled() and triton.available():
+        from ..kernels.triton import flash
+
+        if flash.takes(q, k, v):
+            return flash.attend_many(q, k, v, window)
     if queries == keys and (window is None or keys <= window):
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
     block = SLIDING_BLOCK if window is not None and q.device.type == "cpu" else BLOCK

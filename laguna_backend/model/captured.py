@@ -19,8 +19,7 @@ from torch import Tensor
 from ..kernels import triton
 from .cache import KVCache
 from .config import LagunaConfig, Rope
-from .linear import linear, tensors_of
-from .moe import route, swiglu
+from .linear import tensors_of
 from .narrow import Fp8, Nibbles
 from .parameters import Dense, Sparse, Together, Weights
 from .rope import inverse_frequencies, tables
@@ -95,6 +94,7 @@ class Captured:
         """Logits [1, V]: kernels and products, and nothing that the host waits for."""
         from ..kernels.triton.attention import attend_gated
         from ..kernels.triton.heads import turn_and_store
+        from ..kernels.triton.narrow import times_one
         from ..kernels.triton.norms import add_and_norm
 
         config, weights, eps = self.config, self.weights, self.config.norm_eps
@@ -104,24 +104,25 @@ class Captured:
         for index, (spec, layer) in enumerate(zip(config.layers, weights.layers, strict=True)):
             inputs, stores = layer.inputs, cache.stores[index]
             assert isinstance(inputs, Together)
-            products = linear(x, inputs.rows)[0]
+            products = times_one(x, inputs.rows)[0]
             q_and_k = layer.q_norm, layer.k_norm
             q = turn_and_store(products, spec.heads, q_and_k, self.turn(spec.rope), self.length, stores, eps)
             heard = attend_gated(q, stores, self.length, products[-inputs.sizes[-1] :])
-            x = add_and_norm(h, linear(heard[None], layer.out), layer.mlp_norm, eps)
+            x = add_and_norm(h, times_one(heard[None], layer.out), layer.mlp_norm, eps)
             x = add_and_norm(h, self.feed_forward(layer.mlp, x), norms[index], eps)
-        return linear(x, weights.head)
+        return times_one(x, weights.head)
 
     def feed_forward(self, mlp: Dense | Sparse, x: Tensor) -> Tensor:
-        if isinstance(mlp, Dense):
-            return swiglu(x, mlp.gate_up, mlp.down)
-        from ..kernels.triton.experts import mix_few
+        from ..kernels.triton.experts import mix_few, swiglu_few
+        from ..kernels.triton.narrow import times_one
+        from ..kernels.triton.router import choose
 
-        config = self.config
-        score, cap = config.router_score, config.router_softcap
-        weights, chosen = route(x, mlp.router, mlp.bias, config.experts_per_token, score=score, softcap=cap)
-        routed = mix_few(x, weights, chosen, mlp.gate_up, mlp.down) * config.routed_scale
-        return routed + swiglu(x, mlp.shared_gate_up, mlp.shared_down)
+        if isinstance(mlp, Dense):
+            return swiglu_few(x, mlp.gate_up, mlp.down)
+        config, logits = self.config, times_one(x, mlp.router)
+        weights, chosen = choose(logits, mlp.bias, config.experts_per_token, config.router_score, config.router_softcap)
+        shared = mlp.shared_gate_up, mlp.shared_down
+        return mix_few(x, weights, chosen, mlp.gate_up, mlp.down, shared, config.routed_scale)
 
     def turn(self, rope: Rope) -> tuple[Tensor, Tensor]:
         """cos and sin of every place of the context: the kernels look theirs up."""

@@ -15,9 +15,9 @@ pytest.importorskip("triton", reason="Triton is not installed: its kernels are n
 
 from laguna_backend.bench.slice import filled_cache, packed, shape_config
 from laguna_backend.formats import e4m3
-from laguna_backend.kernels.triton import attention, experts, heads, narrow, norms, numbers
+from laguna_backend.kernels.triton import attention, experts, flash, heads, narrow, norms, numbers, router
 from laguna_backend.model import moe
-from laguna_backend.model.attention import attend_one
+from laguna_backend.model.attention import attend_one, attend_plain
 from laguna_backend.model.cache import KVCache, Storage
 from laguna_backend.model.captured import Captured
 from laguna_backend.model.config import LagunaConfig
@@ -145,6 +145,50 @@ def test_narrow_experts(dtype: torch.dtype, precision: Any, rows: int, mix: Any)
     assert near(mix(x, weights, chosen, *packed), moe.mix_plain(x, weights, chosen, *packed))
 
 
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("precision", ["bf16", "fp8", "int4"])
+def test_experts_of_few_rows_beside_the_one_that_sees_all(dtype: torch.dtype, precision: Any) -> None:
+    x, weights, chosen, gate_up, down = mixture(3, dtype)
+    own = drawn(2 * 56, 72, dtype=dtype, seed=3) / 8, drawn(72, 56, dtype=dtype, seed=4) / 7
+    if precision != "bf16":
+        packer = Packer(precision, narrow=True)
+        own = packer(own[0]), packer(own[1])
+    expected = moe.mix_plain(x, weights, chosen, gate_up, down) * 2.5 + moe.swiglu(x, *own)
+    assert near(experts.mix_few(x, weights, chosen, gate_up, down, own, 2.5), expected)
+    assert near(experts.swiglu_few(x, *own), moe.swiglu(x, *own))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("score", ["sigmoid", "sqrtsoftplus"])
+@pytest.mark.parametrize("softcap", [0.0, 5.0])
+@pytest.mark.parametrize(("many", "top_k"), [(256, 8), (40, 3), (5, 5)])
+def test_a_router_chooses(dtype: torch.dtype, score: str, softcap: float, many: int, top_k: int) -> None:
+    x, matrix, bias = drawn(4, 24), drawn(many, 24, seed=1), drawn(many, dtype=dtype, seed=2) / 4
+    logits = F.linear(x, matrix).to(dtype)
+    # The plain twin's own product of these: an input that picks each logit out.
+    expected, those = moe.route(logits, torch.eye(many, dtype=dtype), bias, top_k, score=score, softcap=softcap)
+    weights, chosen = router.choose(logits, bias, top_k, score, softcap)
+    for row in range(4):
+        assert set(chosen[row].tolist()) == set(those[row].tolist())
+    order = chosen.argsort(dim=-1)
+    assert near(weights.gather(1, order), expected.gather(1, those.argsort(dim=-1)))
+
+
+def test_a_router_of_nonsense_chooses_experts_that_there_are() -> None:
+    logits = torch.full((2, 5), float("nan"))
+    assert int(router.choose(logits, torch.zeros(5), 3, "sigmoid", 0.0)[1].max()) < 5
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("window", [None, 32, 100])
+@pytest.mark.parametrize(("queries", "keys"), [(2, 2), (3, 200), (130, 130), (70, 333), (300, 300)])
+def test_a_chunk_sees_what_it_may(dtype: torch.dtype, window: int | None, queries: int, keys: int) -> None:
+    q = drawn(1, queries, 6, 32, dtype=dtype).transpose(1, 2)
+    k, v = (drawn(1, 2, keys + 5, 32, dtype=dtype, seed=seed)[:, :, 5:] for seed in (1, 2))
+    assert flash.takes(q, k, v)
+    assert near(flash.attend_many(q, k, v, window), attend_plain(q, k, v, window))
+
+
 def mixture(rows: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Sizes that fill no tile."""
     chosen = torch.rand(rows, 5, generator=torch.Generator().manual_seed(6)).topk(2).indices
@@ -156,7 +200,8 @@ def mixture(rows: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tens
 @torch.no_grad()
 @pytest.mark.parametrize("storage", ["float32", "fp8"])
 @pytest.mark.parametrize("precision", ["bf16", "fp8", "int4"])
-def test_a_step_is_that_of_the_plain_pass(storage: Storage, precision: Any) -> None:
+def test_a_step_is_that_of_the_plain_pass(storage: Storage, precision: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "SPLITS", 4)  # each costs the interpreter milliseconds
     raw = shape_config("tiny", 5) | {"max_position_embeddings": 256}
     config = LagunaConfig.from_dict(raw)
     weights = random_weights(config)

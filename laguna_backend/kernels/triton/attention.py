@@ -3,7 +3,8 @@
 
 How many keys there are is read from the device. Each split takes its part of them and leaves a maximum, a sum and an
 output; a second launch puts them together and applies the gate. `model.attention.attend_one` is the plain twin. Scales
-of FP8 go to the scores and the weights, not to the elements. Products are of TF32, which bfloat16 and e4m3 fit into.
+of FP8 go to the scores and the weights, not to the elements. Products are of what the cache holds: bfloat16, TF32 for
+float32, and float16 for FP8, into which a device turns it at once.
 """
 
 from typing import Any
@@ -13,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .numbers import widened
+from .numbers import halved
 
 SPLITS = 32  # times 8 key-value heads: two waves on a device of 132 multiprocessors
 KEYS = 64  # of a block
@@ -29,7 +30,11 @@ def part_kernel(
     kv, split = tl.program_id(0), tl.program_id(1)
     g, d, n = tl.arange(0, PADDED), tl.arange(0, D), tl.arange(0, KEYS)
     there = g < GROUP
-    q = tl.load(queries + (kv * GROUP + g)[:, None] * D + d[None, :], mask=there[:, None], other=0.0).to(tl.float32)
+    q = tl.load(queries + (kv * GROUP + g)[:, None] * D + d[None, :], mask=there[:, None], other=0.0)
+    # Triton's interpreter has no products of bfloat16.
+    kind = tl.float16 if FP8 else k_rows.dtype.element_ty
+    kind = kind if tl.target_info.is_cuda() else tl.float32
+    q = q.to(kind)
     keys = tl.minimum(tl.load(length) + 1, capacity)  # with the token itself; a ring that is full has no more
     each = tl.cdiv(tl.cdiv(keys, SPLITS), KEYS) * KEYS
     end = tl.minimum((split + 1) * each, keys)
@@ -44,8 +49,8 @@ def part_kernel(
         k = tl.load(k_rows + rows, mask=seen[:, None], other=0)
         v = tl.load(v_rows + rows, mask=seen[:, None], other=0)
         if FP8:
-            k, v = widened(k), widened(v)
-        scores = tl.dot(q, tl.trans(k.to(tl.float32)), input_precision="tf32") * sm_scale
+            k, v = halved(k), halved(v)
+        scores = tl.dot(q, tl.trans(k.to(kind)), input_precision="tf32") * sm_scale
         if EACH:
             scores *= tl.load(k_scales + base + at, mask=seen, other=0.0)[None, :]
         else:
@@ -58,7 +63,7 @@ def part_kernel(
             weights *= tl.load(v_scales + base + at, mask=seen, other=0.0)[None, :]
         else:
             weights *= v_scale
-        out = out * shrunk[:, None] + tl.dot(weights, v.to(tl.float32), input_precision="tf32")
+        out = out * shrunk[:, None] + tl.dot(weights.to(kind), v.to(kind), input_precision="tf32")
         m = larger
     line = (kv * GROUP + g) * SPLITS + split
     tl.store(most + line, m, mask=there)

@@ -1,5 +1,6 @@
 # type: ignore - Triton's own language, which no type checker knows
-"""FP8 numbers (e4m3) in integer arithmetic, which every generation of devices has: `formats.e4m3` is the plain twin."""
+"""FP8 numbers (e4m3): by the device's own instruction where it has one (compute capability 8.9), else, and both ways in
+the interpreter, in integer arithmetic. `formats.e4m3` is the plain twin."""
 
 import triton
 import triton.language as tl
@@ -7,7 +8,25 @@ from torch import Tensor
 
 
 @triton.jit
+def halved(code):
+    """float16 of e4m3 bytes, which all fit."""
+    if tl.target_info.cuda_capability_geq(8, 9):
+        return code.to(tl.float8e4nv, bitcast=True).to(tl.float16)
+    else:  # noqa: RET505, Triton compiles what comes after a return too
+        return by_hand(code).to(tl.float16)
+
+
+@triton.jit
 def widened(code):
+    """float32 of e4m3 bytes."""
+    if tl.target_info.cuda_capability_geq(8, 9):
+        return halved(code).to(tl.float32)
+    else:  # noqa: RET505
+        return by_hand(code)
+
+
+@triton.jit
+def by_hand(code):
     """float32 of e4m3 bytes: their bits in a float32's places, whose exponent counts from 127 and not 7."""
     size = ((code & 0x7F).to(tl.uint32) << 20).to(tl.float32, bitcast=True) * 1.329227995784916e36  # 2 ** 120
     return tl.where((code & 0x80) != 0, -size, size)
