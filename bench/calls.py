@@ -1,13 +1,15 @@
 """What the grammar of tool calls costs and saves: `python bench/calls.py [--vocabulary N] [--json FILE]`.
 
-The agent's own tools, and calls of them as a model would write them: how many of their tokens need not be drawn, and
-how long a step takes that has to find out which tokens may come: the first time in a place, and then. The vocabulary
-has the size and the rules of XS.2's, whose own is not at hand: it is trained here, on the sources of Python's library.
+The agent's own tools, and tools with nested arguments and bounds, called as a model would call them: how many tokens of
+a call need not be drawn, and how long a step takes that has to find out which tokens may come: the first time in a
+place, and then. The vocabulary has the size and the rules of XS.2's, whose own is not at hand: it is trained here, on
+the sources of Python's library.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sysconfig
 import time
@@ -24,7 +26,9 @@ from laguna_backend.chat.grammar import Spelling
 from laguna_backend.chat.tokenizer import RESERVED, TOOL_CALL, TOOL_CALL_END, TokenBytes, build_tokenizer
 from laguna_backend.engine.request import Forced
 
-CALLS: list[tuple[str, dict[str, Any]]] = [
+Calls = list[tuple[str, dict[str, Any]]]
+
+PLAIN: Calls = [
     ("read", {"path": "src/shop/prices.py"}),
     ("read", {"path": "README.md", "offset": 120, "limit": 80}),
     ("grep", {"pattern": r"def \w+_price", "path": "src"}),
@@ -33,18 +37,80 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
     ("shell", {"command": "python -m pytest -q tests", "timeout": 60}),
     ("write", {"path": "notes.txt", "content": "One line.\nAnother line, a little longer.\n" * 4}),
 ]
+NESTED: Calls = [
+    (
+        "edit_all",
+        {
+            "edits": [
+                {
+                    "path": "src/shop/prices.py",
+                    "old": "def price():\n    return 1",
+                    "new": 'def price():\n    return "2"',
+                },
+                {"path": "src/shop/tax.py", "old": "RATE = 0.19", "new": "RATE = 0.2", "all": True},
+            ]
+        },
+    ),
+    (
+        "plan",
+        {
+            "title": "Raise the prices",
+            "entries": [
+                {"content": "Find where prices are computed", "status": "completed", "hours": 0.5},
+                {"content": "Round them to cents", "status": "pending", "priority": 2, "after": ["find", "read"]},
+            ],
+        },
+    ),
+    ("notify", {"message": {"kind": "mail", "to": ["ann@example.org"], "subject": "Prices", "lines": 12}}),
+]
+TEXT, COUNT, FLAG = {"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "boolean"}
+EDIT = {"path": {"type": "string", "minLength": 1, "maxLength": 256}, "old": TEXT, "new": TEXT, "all": FLAG}
+ENTRY = {
+    "content": {"type": "string", "maxLength": 200},
+    "status": {"$ref": "#/$defs/status"},
+    "priority": {"type": "integer", "minimum": 1, "maximum": 5},
+    "hours": {"type": "number", "minimum": 0},
+    "after": {"type": "array", "items": TEXT, "maxItems": 8},
+}
+MAIL = {
+    "kind": {"const": "mail"},
+    "to": {"type": "array", "items": {"type": "string", "pattern": r"^[^@\s]+@[^@\s]+$"}, "minItems": 1},
+    "subject": {"type": ["string", "null"], "maxLength": 80},
+    "lines": COUNT,
+}
 
 
-def tools() -> list[ToolSpec]:
-    """Of the calls: each with the arguments that occur, the first of them required."""
+def an_object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+
+
+def plain_tools() -> list[ToolSpec]:
+    """Of the plain calls: each with the arguments that occur, the first of them required."""
     kinds = {str: "string", int: "integer"}
     seen: dict[str, dict[str, Any]] = {}
-    for name, arguments in CALLS:
+    for name, arguments in PLAIN:
         seen.setdefault(name, {}).update({key: {"type": kinds[type(value)]} for key, value in arguments.items()})
     return [
         ToolSpec(name, "", {"type": "object", "properties": known, "required": [next(iter(known))]})
         for name, known in seen.items()
     ]
+
+
+def nested_tools() -> list[ToolSpec]:
+    edits = {"type": "array", "items": an_object(EDIT, "path", "old", "new"), "minItems": 1, "maxItems": 50}
+    entries = {"type": "array", "items": an_object(ENTRY, "content", "status")}
+    title = {"type": "string", "minLength": 3, "maxLength": 60}
+    status = {"$defs": {"status": {"enum": ["pending", "in_progress", "completed"]}}}
+    ping = an_object({"kind": {"const": "ping"}}, "kind")
+    return [
+        ToolSpec("edit_all", "", an_object({"edits": edits}, "edits")),
+        ToolSpec("plan", "", an_object({"title": title, "entries": entries}, "title", "entries") | status),
+        ToolSpec("notify", "", an_object({"message": {"oneOf": [an_object(MAIL, *MAIL), ping]}}, "message")),
+    ]
+
+
+def spelled(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def trained(size: int) -> Tokenizer:
@@ -62,10 +128,10 @@ def trained(size: int) -> Tokenizer:
     return tokenizer
 
 
-def run(grammars: CallGrammars, written: list[list[int]]) -> Iterator[tuple[bool, float]]:
+def run(grammars: CallGrammars, tools: list[ToolSpec], written: list[list[int]]) -> Iterator[tuple[bool, float]]:
     """Of each token whether it was drawn, and of those the milliseconds to know which may come."""
     for ids in written:
-        calls = grammars.of(tools())
+        calls = grammars.of(tools)
         calls.take(TOOL_CALL)
         at = 0
         while at < len(ids):
@@ -98,25 +164,29 @@ def main() -> None:
             TokenBytes(tokenizer),
         )
         made = (time.perf_counter() - began) * 1e3
-        written: list[list[int]] = []
-        for called, arguments in CALLS:
-            pairs = [f"<arg_key>{key}</arg_key>{gap}<arg_value>{value}</arg_value>" for key, value in arguments.items()]
-            body = gap.join([called, *pairs]) + gap
-            written.append([*tokenizer.encode(body, add_special_tokens=False).ids, TOOL_CALL_END])
-        first, again = list(run(grammars, written)), list(run(grammars, written))
-        drawn = [spent for forced, spent in first if not forced]
-        rows.append(
-            {
-                "spelling": name,
-                "tokens": f"{len(first)}",
-                "forced": f"{sum(forced for forced, _ in first) / len(first):.0%}",
-                "ms a drawn token: first time": f"{statistics.mean(drawn):.2f}",
-                "most": f"{max(drawn):.1f}",
-                "then": f"{statistics.mean(spent for forced, spent in again if not forced):.3f}",
-                "ms a forced token": f"{statistics.mean(spent for forced, spent in again if forced):.3f}",
-                "once, ms": f"{made:.0f}",
-            }
-        )
+        for kind, tools, calls in (("plain", plain_tools(), PLAIN), ("nested", nested_tools(), NESTED)):
+            written: list[list[int]] = []
+            for called, arguments in calls:
+                pairs = [
+                    f"<arg_key>{key}</arg_key>{gap}<arg_value>{spelled(value)}</arg_value>"
+                    for key, value in arguments.items()
+                ]
+                body = gap.join([called, *pairs]) + gap
+                written.append([*tokenizer.encode(body, add_special_tokens=False).ids, TOOL_CALL_END])
+            first, again = list(run(grammars, tools, written)), list(run(grammars, tools, written))
+            drawn = [spent for forced, spent in first if not forced]
+            rows.append(
+                {
+                    "spelling": f"{name}: {kind}",
+                    "tokens": f"{len(first)}",
+                    "forced": f"{sum(forced for forced, _ in first) / len(first):.0%}",
+                    "ms a drawn token: first time": f"{statistics.mean(drawn):.2f}",
+                    "most": f"{max(drawn):.1f}",
+                    "then": f"{statistics.mean(spent for forced, spent in again if not forced):.3f}",
+                    "ms a forced token": f"{statistics.mean(spent for forced, spent in again if forced):.3f}",
+                    "once, ms": f"{made:.0f}",
+                }
+            )
     show(f"Calls under the grammar, {size:,} tokens in the vocabulary", rows, told, [], options.json, rows)
 
 

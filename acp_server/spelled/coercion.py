@@ -110,7 +110,8 @@ def types_of(schema: Any, root: Schema, depth: int = 0) -> set[str]:
         return types_of(resolve(reference, root), root, depth + 1)
     declared = known.get("type")
     found = {kind for kind in listed([declared] if isinstance(declared, str) else declared) if isinstance(kind, str)}
-    for branch in (*listed(known.get("anyOf")), *listed(known.get("oneOf"))):
+    alone = listed(known.get("allOf"))
+    for branch in (*listed(known.get("anyOf")), *listed(known.get("oneOf")), *(alone if len(alone) == 1 else ())):
         found |= types_of(branch, root, depth + 1)
     if not found:
         values = [*listed(known.get("enum")), *([known["const"]] if "const" in known else [])]

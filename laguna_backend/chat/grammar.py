@@ -1,9 +1,10 @@
 """What may be written in a tool call: the grammar of Laguna's calls, made from the tools that are offered.
 
 A call names an offered tool, gives arguments that the tool has, none twice, and does not end before the required ones
-are there. Values that are no texts are JSON of their schema (`json_schema`, `json_grammar`); a text is free. It may
-spell any tag: it ends where `</arg_value>` is followed by what may follow it, as the parser has it
-(`acp_server.spelled.call`), so a model that writes calls as it was taught writes the same ones under the grammar.
+are there. Values that are no texts are JSON of their schema (`json_schema`, `json_grammar`); a text is as it is, one of
+some, of some length or free. It may spell any tag: it ends where `</arg_value>` is followed by what may follow it, as
+the parser has it (`acp_server.spelled.call`), so a model that writes calls as it was taught writes the same ones under
+the grammar.
 
 An automaton over bytes. A `State` is the set of places where the text may be; `after` is where one more byte leads.
 """
@@ -12,20 +13,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal, cast
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from typing import Any, cast
 
 from acp_server.model import ToolSpec
-from acp_server.spelled.coercion import types_of
+from acp_server.spelled.coercion import coerce, types_of
 
-from .json_grammar import SPACE, Digits, Stack, begin, complete, moves, steady
-from .json_schema import Node, SchemaError, read_schema
+from .characters import ANY, Characters, Length
+from .json_grammar import SPACE, InBounded, InText, OneOf, Stack, bounded, complete, starts, ways
+from .json_schema import END, Node, SchemaError, read_schema
 
 KEY, KEY_ENDS, VALUE, VALUE_ENDS = b"<arg_key>", b"</arg_key>", b"<arg_value>", b"</arg_value>"
 
-Type = Literal["text", "integer", "number"]
-Value = Type | tuple[bytes, ...] | Node
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What may be written for an argument: one of some texts, a bounded text, or JSON. None of them: any text."""
+
+    texts: tuple[bytes, ...] = ()
+    bounded: tuple[Characters, ...] = ()
+    json: Node | None = None
+
+
+FREE = Value()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +53,7 @@ class Spelling:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool's arguments: the type of each, or the texts that it may be, or its schema; and which must be there."""
+    """A tool's arguments, and which must be there."""
 
     name: bytes
     values: Mapping[bytes, Value]
@@ -86,6 +97,14 @@ class Free:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounded:
+    """Within a value that is a text and may not be any."""
+
+    call: Call
+    text: InBounded
+
+
+@dataclass(frozen=True, slots=True)
 class FreeKey:
     """Within the name of an argument that may have any. `closing` counts the bytes of the tag that ends it."""
 
@@ -121,7 +140,7 @@ class End:
     """The tag that ends the call may come."""
 
 
-Place = Fixed | Free | FreeKey | Json | JsonDue | End
+Place = Fixed | Free | Bounded | FreeKey | Json | JsonDue | End
 State = frozenset[Place]
 
 
@@ -155,6 +174,16 @@ class Done:
 Then = Named | Keyed | Valued | Done | End
 
 IN_A_KEY = bytes(byte for byte in range(0x20, 0x100) if byte not in (0x3C, 0x7F))
+NO_CALL = Call(-1)
+NOWHERE: State = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Where each byte leads from one state: `kinds[byte]` is a place in `states`, the first of which is nowhere."""
+
+    kinds: bytes
+    states: tuple[State, ...]
 
 
 class Grammar:
@@ -170,7 +199,7 @@ class Grammar:
         self.begin: State = frozenset(
             place for index, tool in enumerate(self.tools) for place in self.fixed(tool.name, Named(Call(index)))
         )
-        self.after = lru_cache(maxsize=4096)(self._after)
+        self.row = lru_cache(maxsize=4096)(self._row)
 
     def fixed(self, text: bytes, then: Then) -> Iterator[Place]:
         """A text and what comes after; with nothing left of it, what comes after."""
@@ -196,16 +225,15 @@ class Grammar:
                 if tool.open:
                     yield FreeKey(call)
             case Valued(call, key):
-                match self.tools[call.tool].values.get(key, "text"):
-                    case "text":
-                        yield Free(call)
-                    case "integer" | "number" as kind:
-                        yield Json(call, (Digits(whole=kind == "integer"),))
-                    case Node() as node:
-                        yield JsonDue(call, node)
-                    case texts:
-                        for text in texts:
-                            yield from self.fixed(text + VALUE_ENDS, Done(call))
+                value = self.tools[call.tool].values.get(key, FREE)
+                if value == FREE:
+                    yield Free(call)
+                for text in value.texts:
+                    yield from self.fixed(text + VALUE_ENDS, Done(call))
+                for characters in value.bounded:
+                    yield Bounded(call, InBounded(characters))
+                if value.json:
+                    yield JsonDue(call, value.json)
 
     def next_or_end(self, call: Call, before_key: bytes, before_end: bytes) -> Iterator[Place]:
         tool = self.tools[call.tool]
@@ -220,10 +248,6 @@ class Grammar:
         """Whether any text may come."""
         return any(isinstance(place, Free) for place in state)
 
-    def is_steady(self, state: State) -> bool:
-        """Whether any bytes that are not special to JSON's texts lead back to the state."""
-        return bool(state) and all(isinstance(place, Json) and steady(place.stack) for place in state)
-
     def may_end(self, state: State) -> bool:
         """Whether the tag that ends the call may come."""
         return any(
@@ -232,52 +256,115 @@ class Grammar:
             for place in state
         )
 
-    def bytes_after(self, state: State) -> bytes:
-        """The bytes that may come next, of a state that is not free."""
-        found = set[int]()
-        for place in state:
-            match place:
-                case Fixed(text, _):
-                    found.add(text[0])
-                case JsonDue(_, node):
-                    found.update(byte for byte, _ in begin(node))
-                case Json(_, stack):
-                    found.update(moves(stack))
-                    found.update(VALUE_ENDS[:1] if complete(stack) else b"")
-                case FreeKey():
-                    found.update(place.next())
-                case Free() | End():
-                    pass
-        return bytes(sorted(found))
-
-    def _after(self, state: State, byte: int) -> State:
+    def after(self, state: State, byte: int) -> State:
         """Where one more byte leads; the empty state if it may not come."""
-        return frozenset(found for place in state for found in self.step(place, byte))
+        row = self.row(state)
+        return row.states[row.kinds[byte]]
 
-    def step(self, place: Place, byte: int) -> Iterator[Place]:
+    def bytes_after(self, state: State) -> bytes:
+        """The bytes that may come next."""
+        return bytes(byte for byte, kind in enumerate(self.row(state).kinds) if kind)
+
+    def _row(self, state: State) -> Row:
+        groups = [(some, frozenset(places)) for place in state for some, places in self.ways(place)]
+        found: dict[int, tuple[int, ...]] = {}
+        for number, (some, _) in enumerate(groups):
+            for byte in some:
+                found[byte] = (*found.get(byte, ()), number)
+        kinds, states = bytearray(256), {NOWHERE: 0}
+        known: dict[tuple[int, ...], int] = {}
+        for byte, numbers in found.items():
+            if numbers not in known:
+                after = NOWHERE.union(*(groups[number][1] for number in numbers))
+                known[numbers] = states.setdefault(after, len(states))
+            kinds[byte] = known[numbers]
+        return Row(bytes(kinds), tuple(states))
+
+    def ways(self, place: Place) -> Iterator[tuple[bytes, Iterator[Place]]]:
+        """Bytes that may come next, and where the text may be after any of them."""
         match place:
             case Fixed(text, then):
-                if text[0] == byte:
-                    yield from self.fixed(text[1:], then)
+                yield text[:1], self.fixed(text[1:], then)
             case Free(call, closing):
-                now = _closed(closing, byte)
-                keys = list(self.expanded(Keyed(call))) if now is None else []
-                yield from keys or [Free(call, now or 0)]  # no key is left: then it was no end
+                for now, some in _closings(closing):
+                    yield some, self.freely(call, now)
+            case Bounded(call, text):
+                for some, now in bounded(text, json=False):
+                    yield some, iter([Bounded(call, now)])
+                if text.characters.complete and not text.due:
+                    yield VALUE_ENDS[:1], iter([Fixed(VALUE_ENDS[1:], Done(call))])
             case JsonDue(call, node):
-                yield from (Json(call, stack) for first, stack in begin(node) if first == byte)
+                for some, stack in starts(node, (), texts=False):
+                    yield some, iter([Json(call, stack)])
             case Json(call, stack):
-                yield from (Json(call, longer) for longer in moves(stack).get(byte, ()))
-                if complete(stack) and byte == VALUE_ENDS[0]:
-                    yield Fixed(VALUE_ENDS[1:], Done(call))
+                for some, longer in ways(stack):
+                    yield some, iter([Json(call, longer)])
+                if complete(stack):
+                    yield VALUE_ENDS[:1], iter([Fixed(VALUE_ENDS[1:], Done(call))])
             case FreeKey(call, _, closing):
-                if byte not in place.next():
-                    return
-                if closing + 1 == len(KEY_ENDS):
-                    yield from self.fixed(self.keyed + VALUE, Valued(call, b""))
-                else:
-                    yield FreeKey(call, True, closing + 1 if closing or byte == KEY_ENDS[0] else 0)
+                for byte in place.next():
+                    if closing + 1 == len(KEY_ENDS):
+                        yield bytes([byte]), self.fixed(self.keyed + VALUE, Valued(call, b""))
+                    else:
+                        now = closing + 1 if closing or byte == KEY_ENDS[0] else 0
+                        yield bytes([byte]), iter([FreeKey(call, True, now)])
             case End():
                 pass
+
+    def freely(self, call: Call, closing: int | None) -> Iterator[Place]:
+        keys = list(self.expanded(Keyed(call))) if closing is None else []
+        yield from keys or [Free(call, closing or 0)]  # no key is left: then it was no end
+
+
+def text_in(place: Place) -> tuple[Place, Place] | None:
+    """Of a place within a text: that text by itself, as it is wherever it stands, and the place that comes after it."""
+    match place:
+        case Json(call, (*below, InText() | InBounded() as text)):
+            return Json(NO_CALL, (text,)), Json(call, tuple(below))
+        case Json(call, (*below, InBounded() as text, OneOf() as escape)):
+            return Json(NO_CALL, (text, escape)), Json(call, tuple(below))
+        case Bounded(call, text):
+            return Bounded(NO_CALL, text), Fixed(VALUE_ENDS[1:], Done(call))
+        case _:
+            return None
+
+
+def length_of(text: Place) -> Length | None:
+    """How long a text by itself may become; None where it may be of any length, or is bounded otherwise."""
+    match text:
+        case Json(_, (InBounded(Length() as length), *_)) | Bounded(_, InBounded(Length() as length)):
+            return length
+        case _:
+            return None
+
+
+def of_any_length(text: Place) -> Place:
+    """The same without bounds of its length, if those are all it has."""
+    match text:
+        case Json(call, (InBounded(Length()) as top, *more)):
+            return Json(call, (replace(top, characters=ANY), *more))
+        case Bounded(call, InBounded(Length()) as top):
+            return Bounded(call, replace(top, characters=ANY))
+        case _:
+            return text
+
+
+def is_between_characters(text: Place) -> bool:
+    """Whether what comes next in a text by itself is another character, from its first byte on."""
+    match text:
+        case Json(_, (InBounded(due=()),)) | Bounded(_, InBounded(due=())):
+            return True
+        case _:
+            return False
+
+
+@cache
+def _closings(closing: int) -> tuple[tuple[int | None, bytes], ...]:
+    """Of every byte how much of what ends a text has come with it."""
+    found: dict[int | None, list[int]] = {}
+    for byte in range(256):
+        found.setdefault(_closed(closing, byte), []).append(byte)
+    return tuple((now, bytes(some)) for now, some in found.items())
 
 
 def _closed(closing: int, byte: int) -> int | None:
@@ -311,33 +398,30 @@ def tool_of(spec: ToolSpec) -> Tool:
 
 
 def value_of(schema: Any, root: Mapping[str, Any]) -> Value:
-    """How a value is written: what the template's `tojson` writes, and texts as they are. What may be a text may be
-    anything, since a text has no quotes."""
-    fields = cast("dict[str, Any]", schema) if isinstance(schema, dict) else {}
-    match fields:
-        case {"enum": list(choices)} if choices:
-            return tuple(_written(choice) for choice in cast("list[Any]", choices))
-        case {"const": choice}:
-            return (_written(choice),)
-        case {"type": "boolean"}:
-            return (b"true", b"false")
-        case {"type": "null"}:
-            return (b"null",)
-        case {"type": "integer" | "number" as kind}:
-            return kind
-        case _:
-            kinds = types_of(fields, root)
-            return json_of(fields, root) if kinds and "string" not in kinds else "text"
+    """How a value is written: what the template's `tojson` writes, and texts as they are, without quotes.
 
-
-def json_of(schema: Any, root: Mapping[str, Any]) -> Value:
-    """The schema of a value that is no text; what no grammar can be made of is free."""
+    What may be a text of any length may be anything; and whatever else can be a value beside a bounded text is free
+    too, since the text might read as that.
+    """
     try:
         node = read_schema(schema, root)
     except SchemaError:
-        return "text"
-    return "text" if any(one.text for one in node.all) else node
+        return FREE
+    literals = [json.loads(text) for one in node.all for text in one.literals]
+    texts = list(dict.fromkeys(choice for choice in literals if isinstance(choice, str)))
+    lengths = tuple(one.text for one in node.all if one.text)
+    more = any(one.number or one.array or one.object for one in node.all)
+    others = more or any(choice is not None and not isinstance(choice, str) for choice in literals)
+    fields = cast("Mapping[str, Any]", schema) if isinstance(schema, Mapping) else {}
+    if lengths and (ANY in lengths or others or "string" not in types_of(fields, root)):
+        return FREE
+    for text in texts:
+        value, problem = coerce(text, fields, root)
+        if problem or END.search(text.encode()) or not any(same(value, choice) for choice in literals):
+            return FREE  # it would not be read as what it is
+    json_too = more or len(texts) < len(literals)
+    return Value(tuple(text.encode() for text in texts), lengths, node if json_too else None)
 
 
-def _written(value: Any) -> bytes:
-    return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).encode()
+def same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and one == other

@@ -1,70 +1,39 @@
 """JSON of a schema, byte by byte: a stack of what is being written, the innermost last.
 
-`moves` tells of a stack which bytes may come and what it is then; the empty one is a whole value, and nothing follows.
+`ways` tells of a stack which bytes may come and what it is then; the empty one is a whole value, and nothing follows.
 White space may stand where JSON has it, but for before and after the whole. A key is written once, and what is declared
 for it holds however it is spelled. No text reads as the end of the argument (`acp_server.spelled.call`), and none has
-half of a surrogate pair.
+half of a surrogate pair. A text that is bounded is spelled as `json.dumps` has it, but that characters of ASCII may be
+escaped that need not be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import inf, isfinite
+from math import inf
 
 from acp_server.spelled.call import CALL_ENDS, CLOSE
 
+from .characters import ANY, Characters, Range, but, in_bytes
+from .digits import Decimal, Whole, first
 from .json_schema import MOST_NODES, Array, Node, Object
 
 SPACE = b" \t\r\n"
-LONGEST_SPACE = 64
+LONGEST_SPACE = 32
 DEEPEST = 64
 """Arrays and objects inside one another; from there on the flattest way is taken."""
-SPECIAL = b'"\\<'
+NOT_PLAIN = bytes(range(0x20)) + b'"\\'
+SPACES = b" \t\n\v\f\r\x1c\x1d\x1e\x1f"
 IN_A_TEXT = bytes(byte for byte in range(0x20, 0x100) if byte not in b'"\\')
 HEX = b"0123456789abcdefABCDEF"
 ENDS = tuple((CLOSE + after).encode() for after in ("<arg_key>", CALL_ENDS))
 """What ends an argument; between the two tags there may be white space."""
 CLOSED = CLOSE.encode()
 
-DIGITS = b"0123456789"
-NUMBERS: Mapping[str, Mapping[str, bytes]] = {
-    "begin": {"sign": b"-", "zero": b"0", "whole": b"123456789"},
-    "sign": {"zero": b"0", "whole": b"123456789"},
-    "zero": {"point": b".", "power": b"eE"},
-    "whole": {"whole": DIGITS, "point": b".", "power": b"eE"},
-    "point": {"fraction": DIGITS},
-    "fraction": {"fraction": DIGITS, "power": b"eE"},
-    "power": {"signed": b"+-", "exponent": DIGITS},
-    "signed": {"exponent": DIGITS},
-    "exponent": {"exponent": DIGITS},
-}
-"""Of JSON: from each part of a number the bytes that lead on to others."""
-LONGEST_NUMBER = 64
-COMPLETE = ("zero", "whole", "fraction", "exponent")
-
-
-@dataclass(frozen=True, slots=True)
-class Digits:
-    """Within a number; `part` says where, `text` what was written of it."""
-
-    whole: bool
-    part: str = "begin"
-    text: bytes = b""
-
-    def next(self) -> Iterator[Digits]:
-        """With one more byte: it stays short, and a number that a computer has."""
-        for part, some in NUMBERS[self.part].items():
-            if len(self.text) < LONGEST_NUMBER and not (self.whole and part in ("point", "power")):
-                for byte in some:
-                    text = self.text + bytes([byte])
-                    if part not in COMPLETE or isfinite(float(text)):
-                        yield Digits(self.whole, part, text)
-
-    @property
-    def complete(self) -> bool:
-        return self.part in COMPLETE
+ESCAPED = {chr(code): f"u{code:04x}" for code in range(0x80)} | dict(zip('"\\/\b\f\n\r\t', '"\\/bfnrt', strict=True))
+"""How characters of a bounded text are written after a backslash."""
 
 
 # What is being written -----------------------------------------------------------------------------------
@@ -85,11 +54,27 @@ class Rest:
 
 
 @dataclass(frozen=True, slots=True)
+class OneOf:
+    """One of these has to come."""
+
+    texts: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class InText:
     """Within a text. `tag`: how far it spells what would end the argument; `escape`: what was written of one."""
 
     tag: bytes = b""
     escape: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class InBounded:
+    """Within a text that may not be any: `due` has to come first, the rest of a character's bytes."""
+
+    characters: Characters
+    tag: bytes = b""
+    due: tuple[Range, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,37 +122,15 @@ class Space:
     size: int
 
 
-Stack = tuple["Due | Rest | Digits | InText | InKey | Known | InArray | InObject | Space", ...]
+Stack = tuple[
+    "Due | Rest | OneOf | Whole | Decimal | InText | InBounded | InKey | Known | InArray | InObject | Space", ...
+]
 Moves = Iterator[tuple[bytes, Stack]]
-
-
-def begin(node: Node) -> list[tuple[int, Stack]]:
-    """The first bytes of a value, and what each leads to."""
-    return [(byte, stack) for some, stack in starts(node, ()) for byte in some]
-
-
-@lru_cache(maxsize=4096)
-def moves(stack: Stack) -> Mapping[int, tuple[Stack, ...]]:
-    """The bytes that may come next, and what each leads to."""
-    found: dict[int, list[Stack]] = {}
-    for some, after in ways(stack):
-        for byte in some:
-            found.setdefault(byte, []).append(after)
-    return {byte: tuple(stacks) for byte, stacks in found.items()}
 
 
 def complete(stack: Stack) -> bool:
     """Whether the value may end here."""
-    return not stack or (len(stack) == 1 and isinstance(stack[0], Digits) and stack[0].complete)
-
-
-def steady(stack: Stack) -> bool:
-    """Whether any bytes but SPECIAL and control characters lead back here."""
-    match stack[-1] if stack else None:
-        case InText(b"", b"") | InKey(None, b"", b""):
-            return True
-        case _:
-            return False
+    return not stack or (len(stack) == 1 and isinstance(stack[0], Whole | Decimal) and stack[0].complete)
 
 
 def ways(stack: Stack) -> Moves:
@@ -176,8 +139,7 @@ def ways(stack: Stack) -> Moves:
         size, stack = stack[-1].size, stack[:-1]
     if not stack:
         return
-    *rest, top = stack
-    below = tuple(rest)
+    below, top = stack[:-1], stack[-1]
     if size < LONGEST_SPACE and isinstance(top, Due | InArray | InObject):
         yield SPACE, (*stack, Space(size + 1))
     match top:
@@ -185,9 +147,13 @@ def ways(stack: Stack) -> Moves:
             yield from starts(node, below)
         case Rest(text):
             yield text[:1], (*below, Rest(text[1:])) if text[1:] else below
-        case Digits():
-            for more in top.next():
-                yield more.text[-1:], (*below, more)
+        case OneOf(texts):
+            for byte in sorted({text[0] for text in texts}):
+                rest = tuple(text[1:] for text in texts if text[0] == byte)
+                yield bytes([byte]), (*below, OneOf(rest)) if any(rest) else below
+        case Whole() | Decimal():
+            for some, more in top.next():
+                yield some, (*below, more)
             if top.complete:
                 yield from ways(below)
         case InText(tag, escape):
@@ -195,6 +161,14 @@ def ways(stack: Stack) -> Moves:
                 yield some, (*below, InText(now, escaped))
             if not escape:
                 yield b'"', below
+        case InBounded(characters):
+            if characters.complete and not top.due:
+                yield b'"', below
+            for some, now in bounded(top, json=True):
+                yield some, (*below, now)
+            for ranges, after in () if top.due else characters.next():
+                if texts := escapable(ranges):
+                    yield b"\\", (*below, InBounded(after), OneOf(texts))
         case InArray(array, items, begun):
             yield from in_array(below, array, items, begun)
         case InObject():
@@ -207,17 +181,17 @@ def ways(stack: Stack) -> Moves:
             pass
 
 
-def starts(node: Node, below: Stack) -> Moves:
-    """A value's first bytes. Deep down only the flattest values there are."""
+def starts(node: Node, below: Stack, *, texts: bool = True) -> Moves:
+    """A value's first bytes. Deep down only the flattest values there are. `texts`: whether it may be one."""
     highest = node.height if is_deep(below) else MOST_NODES
     for one in node.all:
-        for text in one.literals:
+        for text in one.literals if texts else (text for text in one.literals if text[:1] != b'"'):
             yield text[:1], (*below, Rest(text[1:])) if text[1:] else below
-        if one.text:
-            yield b'"', (*below, InText())
+        if one.text and texts:
+            yield b'"', (*below, InText() if one.text == ANY else InBounded(one.text))
         if one.number:
-            for digits in Digits(one.whole).next():
-                yield digits.text, (*below, digits)
+            for some, begun in first(one.number):
+                yield some, (*below, begun)
         if one.array and one.array.height <= highest:
             yield b"[", (*below, InArray(one.array))
         if one.object and one.object.height <= highest:
@@ -290,6 +264,27 @@ def in_key(below: Stack, top: InKey) -> Moves:
         yield b'"', (*rest, replace(holder, at="colon", value=holder.object.more))
 
 
+def bounded(top: InBounded, *, json: bool) -> Iterator[tuple[bytes, InBounded]]:
+    """Within a bounded text: bytes of characters that may come, as they are. In JSON some may not."""
+    if top.due:
+        (low, high), *due = top.due
+        for some, tag in tags(top.tag, bytes(range(low, high + 1))):
+            yield some, replace(top, tag=tag, due=tuple(due))
+        return
+    for ranges, now in top.characters.next():
+        for (low, high), *due in in_bytes(but(ranges, NOT_PLAIN) if json else ranges):
+            for some, tag in tags(top.tag, bytes(range(low, high + 1))):
+                yield some, InBounded(now, tag, tuple(due))
+
+
+@lru_cache(maxsize=1024)
+def escapable(ranges: tuple[Range, ...]) -> tuple[bytes, ...]:
+    """The characters in the ranges that can be escaped, as they are after the backslash."""
+    return tuple(
+        text.encode() for char, text in ESCAPED.items() if any(low <= ord(char) <= high for low, high in ranges)
+    )
+
+
 def spelling(tag: bytes, escape: bytes, *, anyhow: bool) -> Iterator[tuple[bytes, bytes, bytes]]:
     """Within quotes: bytes that may come, the tag that they spell then, and the escape. `anyhow`: with escapes that
     nothing needs."""
@@ -299,19 +294,21 @@ def spelling(tag: bytes, escape: bytes, *, anyhow: bool) -> Iterator[tuple[bytes
             yield bytes([byte]), b"", b"" if len(now) == 6 or now[1:2] != b"u" else now
         return
     yield b"\\", b"", b"\\"
-    if not tag:
-        yield IN_A_TEXT.replace(b"<", b""), b"", b""
-        yield b"<", b"<", b""
-        return
-    for byte in IN_A_TEXT:
-        now = tagged(tag, byte)
-        if now not in ENDS:
-            yield bytes([byte]), now, b""
+    yield from ((some, now, b"") for some, now in tags(tag, IN_A_TEXT))
+
+
+@lru_cache(maxsize=1024)
+def tags(tag: bytes, some: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """Which of these bytes may come after so much of a tag, and what they spell then. None may end the argument."""
+    found: dict[bytes, list[int]] = {}
+    for byte in some:
+        found.setdefault(tagged(tag, byte), []).append(byte)
+    return tuple((bytes(some), now) for now, some in found.items() if now not in ENDS)
 
 
 def tagged(tag: bytes, byte: int) -> bytes:
     """How far a text spells what ends an argument, with one more byte. Any byte of another alphabet may be a space."""
-    if tag == CLOSED and (byte == 0x20 or byte >= 0x80):
+    if tag == CLOSED and (byte in SPACES or byte >= 0x80):
         return tag
     now = tag + bytes([byte])
     while now and not any(end.startswith(now) for end in ENDS):

@@ -1,8 +1,10 @@
 """A JSON schema as what `json_grammar` needs of it: the kinds of values that there may be at each place.
 
 Kept to are types, `enum` and `const`, `properties`, `required`, `additionalProperties`, `items`, `minItems`,
-`maxItems`, `anyOf` and `oneOf` (any of them, where nothing stands beside them), `nullable` and `$ref` within the
-schema, which may lead in a circle. Other words narrow a value more than is kept to here; the tool looks at those.
+`maxItems`, `minLength`, `maxLength`, `anyOf` and `oneOf` (any of them, where nothing stands beside them), an `allOf` of
+one, `nullable`, `$ref` within the schema, which may lead in a circle, and `minimum`, `maximum` and their exclusive
+twins: of whole numbers as they are, of others whether they may be below zero. Other words narrow a value more than is
+kept to here; the tool looks at those.
 """
 
 from __future__ import annotations
@@ -11,10 +13,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
+from math import ceil, floor, inf
 from typing import Any, cast
 
 from acp_server.spelled.coercion import listed, resolve, type_of
+
+from .characters import ANY, Characters, Length
 
 MOST_NODES = 4096
 DEEPEST_SCHEMA = 64
@@ -32,10 +36,8 @@ class Node:
     """What may stand at one place: each field is one kind of value. Compared by identity."""
 
     literals: tuple[bytes, ...] = ()
-    text: bool = False
-    number: bool = False
-    whole: bool = False
-    """Whole numbers, where no others may be."""
+    text: Characters | None = None
+    number: Number | None = None
     array: Array | None = None
     object: Object | None = None
     branches: tuple[Node, ...] = ()
@@ -43,6 +45,15 @@ class Node:
     """Itself and what can be reached by branches, without what has no values."""
     height: float = inf
     """How many arrays and objects the flattest value has inside one another; inf: there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """No less than `least` and no more than `most`, if it is `whole`; of others only the sign is kept to."""
+
+    whole: bool
+    least: float = -inf
+    most: float = inf
 
 
 @dataclass(eq=False, slots=True)
@@ -141,8 +152,10 @@ class _Reader:
             return
         words = {"boolean": (b"true", b"false"), "null": (b"null",)}
         node.literals = tuple(word for kind in types & words.keys() for word in words[kind])
-        node.text = "string" in types
-        node.number, node.whole = bool(types & {"integer", "number"}), "number" not in types
+        if "string" in types:
+            node.text = text_of(fields)
+        if types & {"integer", "number"}:
+            node.number = number_of(fields, whole="number" not in types)
         if "array" in types:
             items = self.any() if "prefixItems" in fields else self.read(fields.get("items", True), depth + 1)
             node.array = Array(items, count(fields.get("minItems"), 0), count(fields.get("maxItems"), inf))
@@ -187,6 +200,37 @@ def height(node: Node) -> float:
         found.append(0)
     found += [kind.height for kind in (node.array, node.object) if kind]
     return min(found, default=inf)
+
+
+def text_of(fields: Mapping[str, Any]) -> Characters | None:
+    """None: no text is as short and as long as it would have to be."""
+    length = Length(count(fields.get("minLength"), 0), count(fields.get("maxLength"), inf))
+    return None if length.least > length.most else ANY if length == ANY else length
+
+
+def number_of(fields: Mapping[str, Any], *, whole: bool) -> Number | None:
+    """None: there is none between the bounds."""
+    least, most = (bound(fields, word) for word in ("minimum", "maximum"))
+    above, below = (bound(fields, word) for word in ("exclusiveMinimum", "exclusiveMaximum"))
+    if whole:
+        least = max(whole_from(least), whole_from(above, beyond=True))
+        most = min(-whole_from(-most), -whole_from(-below, beyond=True))
+    else:
+        least, most = max(least, above), min(most, below)
+    return None if least > most else Number(whole, least, most)
+
+
+def bound(fields: Mapping[str, Any], word: str) -> float:
+    """A bound that is told, or the one that bounds nothing. A whole one stays as exact as it is."""
+    value = fields.get(word)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < inf:
+        return value
+    return -inf if "inimum" in word else inf
+
+
+def whole_from(least: float, *, beyond: bool = False) -> float:
+    """The first whole number from there, or beyond."""
+    return least if abs(least) == inf else floor(least) + 1 if beyond else ceil(least)
 
 
 def types_in(fields: Mapping[str, Any]) -> list[Any]:

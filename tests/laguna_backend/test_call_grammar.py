@@ -43,6 +43,10 @@ TOOLS = [
 ]
 
 
+FLOATS = st.floats(-9e307, 9e307)
+"""But for those of almost as many digits as a computer has."""
+
+
 def encode(text: str) -> list[int]:
     return TOKENIZER.encode(text, add_special_tokens=False).ids
 
@@ -134,7 +138,7 @@ def a_call(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     needed = set(spec.parameters.get("required", ()))
     chosen = [key for key in keys if key in needed or draw(st.booleans())]
     values: dict[str, st.SearchStrategy[Any]] = {"string": TEXTS, "integer": st.integers(), "boolean": st.booleans()}
-    values["number"] = st.floats(allow_nan=False, allow_infinity=False) | st.integers()
+    values["number"] = FLOATS | st.integers()
     return spec.name, {
         key: draw(st.sampled_from(known[key]["enum"]) if "enum" in known[key] else values[known[key]["type"]])
         for key in chosen
