@@ -37,6 +37,7 @@ from acp.updates import (
 )
 
 from .. import model
+from ..commands import compaction_asked
 from ..prompt import Instructions, prompt_text
 from .record import from_json, to_json
 from .store import Entry
@@ -232,10 +233,20 @@ def last_words(entries: Sequence[Entry]) -> list[Entry]:
     turn = entries[start + 1 :]
     if start < 0 or any("ended" in entry for entry in turn):
         return []
+    cut = MessageChunk("agent", TextBlock(CUT_SHORT), f"t{turns_of(entries)}.cut")
+    how = ended({"error": {"code": int(ErrorCode.INTERNAL_ERROR), "message": CUT_SHORT}})
+    return [*_last_messages(turn), _entry(cut), how]
+
+
+def _last_messages(turn: Sequence[Entry]) -> list[Entry]:
+    """What the model is to be shown of a turn that was cut short: what it was asked, and what it had said."""
     words: list[Entry] = []
     if not any(isinstance(m, model.User) for m in _values(turn, "message")):
-        asked = [u.content for u in _values(turn, "update") if isinstance(u, Message) and isinstance(u.content, tuple)]
-        words += [{"message": to_json(model.User(prompt_text(blocks)))} for blocks in asked[:1]]
+        told = [u.content for u in _values(turn, "update") if isinstance(u, Message) and isinstance(u.content, tuple)]
+        asked = [prompt_text(blocks) for blocks in told[:1]]
+        if any(compaction_asked(text) is not None for text in asked):
+            return []  # that was for the agent: the model sees a summary, or nothing
+        words += [{"message": to_json(model.User(text))} for text in asked]
     unheard = 1 + max((n for n, entry in enumerate(turn) if "message" in entry), default=-1)
     said = {"agent": "", "thought": ""}
     for update in _values(turn[unheard:], "update"):
@@ -245,9 +256,7 @@ def last_words(entries: Sequence[Entry]) -> list[Entry]:
             case _:
                 pass
     text = f"{said['agent']}\n{MARK}" if said["agent"] else MARK
-    words.append({"message": to_json(model.Assistant(text, said["thought"]))})
-    words.append(_entry(MessageChunk("agent", TextBlock(CUT_SHORT), f"t{turns_of(entries)}.cut")))
-    return [*words, ended({"error": {"code": int(ErrorCode.INTERNAL_ERROR), "message": CUT_SHORT}})]
+    return [*words, {"message": to_json(model.Assistant(text, said["thought"]))}]
 
 
 def copied(entries: Iterable[Entry]) -> list[Entry]:

@@ -19,6 +19,8 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 from wire_client import WireClient
 
+from acp_server.model import Assistant, User
+from acp_server.storage.history import messages_of
 from acp_server.storage.journal import FileStore
 from acp_server.storage.store import Card
 
@@ -264,6 +266,29 @@ async def test_nothing_that_a_killed_agent_had_said_is_lost_and_its_turn_is_said
         assert replayed.startswith(told)
         assert "cut short" in replayed.removeprefix(told)
         assert (await client.prompt(session, "say again"))["result"]["stopReason"] == "end_turn"
+
+
+async def test_an_agent_that_is_killed_in_a_compaction_shows_the_model_nothing_of_it(tmp_path: Path) -> None:
+    kept = ("--sessions", str(tmp_path / "kept"))
+    async with started(*kept) as (client, process):
+        session = await client.start(str(tmp_path), {"session": {"compaction": {}}})
+        await client.prompt(session, "say one")
+        await client.begin_prompt(session, "/compact the names\nslow")  # which the scripted model does in place of that
+        await client.until(lambda message: "compaction_summary_chunk" in str(message))
+        process.kill()
+    async with started(*kept) as (client, process):
+        await client.call("initialize", {"protocolVersion": 1})
+        await client.call("session/load", {"sessionId": session, "cwd": str(tmp_path), "mcpServers": []})
+        assert "cut short" in client.text()
+        assert (await client.prompt(session, "say two"))["result"]["stopReason"] == "end_turn"
+        process.kill()
+    shown = messages_of(FileStore(tmp_path / "kept").read(session)[1])
+    assert [(type(message), message.text) for message in shown] == [
+        (User, "say one"),
+        (Assistant, "one"),
+        (User, "say two"),
+        (Assistant, "two"),
+    ]
 
 
 async def test_sessions_of_principals_are_not_those_of_the_agent_of_an_editor(tmp_path: Path) -> None:

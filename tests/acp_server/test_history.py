@@ -215,6 +215,15 @@ def test_a_prompt_to_which_nothing_was_said_yet_is_not_forgotten() -> None:
     assert messages_of([*entries, *last_words(entries)]) == [model.User("go\non"), model.Assistant(MARK)]
 
 
+def test_a_compaction_that_was_cut_short_is_told_to_the_user_and_leaves_the_model_nothing() -> None:
+    asked = entries_of(Message("user", "t1.u", (TextBlock("/compact the\nnames"),)), Compaction("t1.s1", "in_progress"))
+    entries = [began("p"), *asked]
+    entries += last_words(entries)
+    assert messages_of(entries) == []
+    assert fate_of(entries)["error"] == {"code": -32603, "message": CUT_SHORT}
+    assert updates_of(entries)[-1] == Message("agent", "t1.cut", (TextBlock(CUT_SHORT),))
+
+
 def test_a_turn_that_ended_needs_no_last_words_and_neither_does_a_log_of_before_there_were_any() -> None:
     said = entries_of(Message("user", "t1.u", (TextBlock("go"),)))
     assert last_words([began("p"), *said, ended({"stopReason": "cancelled"})]) == []
