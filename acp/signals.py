@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
+from types import FrameType
 
 import anyio
 
@@ -19,3 +21,13 @@ async def stop_on_signal(scope: anyio.CancelScope) -> None:
     with stop_signals() as signals:
         await anext(signals)
     scope.cancel()
+
+
+def end_on_signal(status: int) -> None:
+    """From here on SIGTERM and SIGINT end the process at once, with a status that is certain by now."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        os._exit(status)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)

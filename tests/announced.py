@@ -6,10 +6,14 @@ import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import anyio
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
+
+LIMIT = 100.0
+"""Seconds for all that is done with a server: less than a test gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +26,10 @@ class Announced:
 
 
 @asynccontextmanager
-async def announced(*command: str, seconds: float) -> AsyncGenerator[Announced]:
+async def announced(*command: str, cwd: Path | None = None) -> AsyncGenerator[Announced]:
     """Start a command, wait for the line that ends in its URL, and kill it at the end if it still runs."""
-    with anyio.fail_after(seconds):
-        process = await anyio.open_process(command, stdin=subprocess.DEVNULL)
+    with anyio.fail_after(LIMIT):
+        process = await anyio.open_process(command, stdin=subprocess.DEVNULL, cwd=cwd)
         assert process.stderr is not None
         lines = BufferedByteReceiveStream(process.stderr)
         try:

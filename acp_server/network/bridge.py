@@ -17,6 +17,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import anyio
 
@@ -32,7 +33,7 @@ from acp.transports.stdio import stdio_transport
 
 from ..command import add_log_options, begin_log
 from .gate import Visitor
-from .serving import add_server_options, run_server, server_of
+from .serving import add_server_options, run, run_server, server_of
 from .visits import ServedTransport, Talk
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def _from_network(arguments: Sequence[str], command: Sequence[str]) -> int:
         begin_log(options)
     except ValueError as error:
         parser.error(str(error))
-    return anyio.run(run_server, server, options, "acp bridge")
+    return run(partial(run_server, server, options, "acp bridge"))
 
 
 def talk_of(command: Sequence[str]) -> Talk:

@@ -7,8 +7,9 @@ A session outlives a connection that breaks (`shelter`); one that its client clo
 sessions.
 
 SIGTERM and SIGINT end it: nobody new gets in (503), turns that run get some seconds, then every connection is closed
-with 1001 and every child process is killed. A second one does not wait for turns, a third not for farewells either.
-Over HTTP a farewell is the last line of each stream of events, and new requests of a connection are refused as well.
+with 1001 and every child process is killed. A second one does not wait for turns, a third not for farewells either; no
+signal disturbs what is tidied up after that. Over HTTP a farewell is the last line of each stream of events, and new
+requests of a connection are refused as well.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 
@@ -25,7 +27,7 @@ from ..command import add_agent_options, add_log_options, agent_of, begin_log, c
 from ..shelter import GRACE, Shelter
 from .gate import Visitor
 from .server import Server
-from .serving import add_server_options, positive, run_server, server_of
+from .serving import Signals, add_server_options, positive, run, run_server, server_of
 from .visits import ServedTransport
 
 DESCRIPTION = """\
@@ -54,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         begin_log(options)
     except ValueError as error:
         parser.error(str(error))
-    return anyio.run(_run, agent, talk, server, options)
+    return run(partial(_serve, agent, talk, server, options))
 
 
 class AgentTalk:
@@ -81,10 +83,10 @@ class AgentTalk:
                 group.cancel_scope.cancel()
 
 
-async def _run(agent: Agent, talk: AgentTalk, server: Server, options: argparse.Namespace) -> int:
+async def _serve(agent: Agent, talk: AgentTalk, server: Server, options: argparse.Namespace, signals: Signals) -> int:
     try:
         async with talk.sheltering(options.grace):
-            return await run_server(server, options, "acp serve")
+            return await run_server(server, options, "acp serve", signals)
     finally:
         await close_agent(agent)
 

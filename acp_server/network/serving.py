@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
 import anyio
 
-from acp.signals import stop_signals
+from acp.signals import end_on_signal, stop_signals
 from acp.transports.lines import LONGEST_LINE
 from acp.transports.remote import HEARTBEAT, STALL, Limits
 
@@ -20,6 +21,9 @@ from .visits import Talk
 DEFAULT = "127.0.0.1:8765"
 DRAIN = 10.0
 """Seconds that turns get to end when the server is stopped."""
+
+Signals = AsyncIterator[signal.Signals]
+"""SIGTERM and SIGINT, as they come."""
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +68,22 @@ def _addresses(options: argparse.Namespace) -> list[tuple[str, int, bool]]:
     return [(*address_of(way, text), way == "--http") for way, text in [*ways, *([("--http", http)] if http else [])]]
 
 
-async def run_server(server: Server, options: argparse.Namespace, name: str) -> int:
+def run(serve: Callable[[Signals], Awaitable[int]]) -> int:
+    """Run what serves, which hears of SIGTERM and SIGINT until it has tidied up; the exit status.
+
+    What Python tidies up after that nobody has to wait for: a signal then ends the process as it would have ended.
+    """
+
+    async def hearing() -> int:
+        with stop_signals() as signals:  # one for all of them: between two, a signal would kill the process
+            status = await serve(signals)
+        end_on_signal(status)
+        return status
+
+    return anyio.run(hearing)
+
+
+async def run_server(server: Server, options: argparse.Namespace, name: str, signals: Signals) -> int:
     """Serve until SIGTERM or SIGINT. A second one does not wait for turns, a third for nobody. The exit status."""
     async with anyio.create_task_group() as group:
         for host, port, is_http in _addresses(options):
@@ -75,13 +94,12 @@ async def run_server(server: Server, options: argparse.Namespace, name: str) -> 
                 group.cancel_scope.cancel()
                 return 1
             print(f"{name}: {url}", file=sys.stderr, flush=True)
-        with stop_signals() as signals:  # one for all of them: between two, a signal would kill the process
-            await anext(signals)
-            group.start_soon(_end, partial(server.drain, options.drain), group.cancel_scope)
-            await anext(signals)
-            group.start_soon(_end, server.cut, group.cancel_scope)
-            await anext(signals)
-            group.cancel_scope.cancel()
+        await anext(signals)
+        group.start_soon(_end, partial(server.drain, options.drain), group.cancel_scope)
+        await anext(signals)
+        group.start_soon(_end, server.cut, group.cancel_scope)
+        await anext(signals)
+        group.cancel_scope.cancel()
     return 0
 
 

@@ -98,7 +98,7 @@ async def test_an_edit_is_shown_whole_and_made_only_when_it_is_allowed(workspace
 @pytest.mark.parametrize("way", ["ws", "http"])
 async def test_an_agent_may_be_on_the_network(workspace: Path, way: str) -> None:
     serve = [sys.executable, "-m", "acp", "serve", f"--{way}", "127.0.0.1:0", "--backend", "scripted"]
-    async with announced(*serve, "--sessions", "none", seconds=30) as server:
+    async with announced(*serve, "--sessions", "none") as server:
         async with chatting(workspace, "--url", server.url) as (chat, pilot):
             await write(chat, pilot, "write b.txt hello\nsay from afar")
             await until(pilot, lambda: "waits for you" in shown(chat, "#status"))

@@ -32,7 +32,7 @@ def way(request: pytest.FixtureRequest) -> str:
 async def served(way: str, *arguments: str) -> AsyncGenerator[tuple[str, Process]]:
     """A server with the scripted model: its URL and its process."""
     command = [sys.executable, "-m", "acp", "serve", f"--{way}", "127.0.0.1:0", "--backend", "scripted"]
-    async with announced(*command, "--sessions", "none", *arguments, seconds=60) as server:
+    async with announced(*command, "--sessions", "none", *arguments) as server:
         yield server.url, server.process
 
 

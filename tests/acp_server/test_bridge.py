@@ -34,7 +34,7 @@ async def bridged(*command: str, options: tuple[str, ...] = ()) -> AsyncGenerato
     """A bridge in front of a command: its URL and its process."""
     where = () if "--http" in options else ("--ws", "127.0.0.1:0")
     words = [sys.executable, "-m", "acp", "bridge", *where, *options, "--", *command]
-    async with announced(*words, seconds=30) as server:
+    async with announced(*words) as server:
         try:
             yield server.url, server.process
         finally:

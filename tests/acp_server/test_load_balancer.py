@@ -62,7 +62,7 @@ async def cluster(folder: Path, postgres: PostgresServer) -> AsyncGenerator[Clus
         config, port = EXAMPLE.read_text(), _free_port()
         for number in (8771, 8772, 8773):
             log = ["--log-file", str(folder / f"{number}.log")]
-            server = await exits.enter_async_context(announced(*command, *log, seconds=60))
+            server = await exits.enter_async_context(announced(*command, *log))
             config = config.replace(f"127.0.0.1:{number} ", f"{server.url.split('/')[2]} ")
         await exits.enter_async_context(_nginx(folder, config.replace("127.0.0.1:8765", f"127.0.0.1:{port}"), port))
         yield Cluster(f"ws://127.0.0.1:{port}/acp", database)

@@ -13,7 +13,7 @@ from pathlib import Path
 import anyio
 import httpx2
 import pytest
-from announced import announced
+from announced import Announced, announced
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
@@ -60,7 +60,7 @@ class Server:
 async def served(*arguments: str) -> AsyncGenerator[Server]:
     where = () if {"--http", "--ws"} & {*arguments} else ("--ws", "127.0.0.1:0")
     command = [sys.executable, "-m", "acp", "serve", *where, *SCRIPTED, *arguments]
-    async with announced(*command, seconds=30) as server:
+    async with announced(*command) as server:
         yield Server(server.process, server.lines, server.url)
 
 
@@ -153,6 +153,52 @@ async def test_of_signals_that_come_together_none_is_missed(tmp_path: Path) -> N
             status, log = await server.stopped()
         assert status == 0
         assert "Traceback" not in log
+
+
+LINGERING = """
+import atexit, os, sys, time
+from acp_server.scripted import ScriptedBackend
+
+def wait_for(name):
+    print(name, file=sys.stderr, flush=True)
+    while not os.path.exists(name):
+        time.sleep(0.01)
+
+class Lingering(ScriptedBackend):
+    async def aclose(self):
+        wait_for("closing")
+
+def open_backend(path=None, *, device=None):
+    atexit.register(wait_for, "exiting")
+    return Lingering()
+"""
+
+
+@pytest.mark.parametrize("phase", ["closing", "exiting"])
+async def test_a_signal_while_it_tidies_up_changes_nothing(phase: str, tmp_path: Path) -> None:
+    (tmp_path / "lingering.py").write_text(LINGERING)
+    command = [sys.executable, "-m", "acp", "serve", "--ws", "127.0.0.1:0", "--sessions", "none"]
+    async with announced(*command, "--backend", "lingering:open_backend", cwd=tmp_path) as server:
+        async with connect(server.url, reconnect=None) as client:
+            session = await client.new_session(tmp_path)
+            async with session.prompt("say hello") as turn:
+                assert await turn.text() == "hello"
+        server.process.send_signal(signal.SIGTERM)
+        await reaches(server, "closing")
+        if phase == "exiting":
+            (tmp_path / "closing").touch()
+            await reaches(server, "exiting")
+        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(signal.SIGINT)
+        (tmp_path / "closing").touch()
+        if phase == "closing":
+            (tmp_path / "exiting").touch()  # which nobody has to wait for after a signal
+        assert await server.process.wait() == 0
+
+
+async def reaches(server: Announced, phase: str) -> None:
+    while phase not in (await server.lines.receive_until(b"\n", 10_000)).decode():
+        pass
 
 
 async def knock(url: str) -> None:

@@ -28,7 +28,7 @@ CLIENT = [sys.executable, str(Path(__file__).with_name("our_client.py"))]
 async def agent(version: int, carrier: str) -> Report:
     settings = AgentSettings(version=version, timeout=30.0, prompts=PROMPTS, jobs=4)
     if carrier in ("ws", "http"):
-        async with announced(*SCRIPTED, seconds=60) as server:
+        async with announced(*SCRIPTED) as server:
             return await check_agent(server.url.replace("http:", f"{carrier}:"), settings)
     reach: Reach = in_this_process() if carrier == "memory" else Command(STDIO)
     return await check_agent(reach, settings)

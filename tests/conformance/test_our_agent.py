@@ -76,7 +76,7 @@ def test_our_agent_conforms_in_this_process(version: int) -> None:
 @pytest.mark.parametrize("version", [1, 2])
 def test_our_agent_conforms_over_the_network(version: int, scheme: str) -> None:
     async def run() -> Report:
-        async with announced(*SCRIPTED, seconds=90) as server:
+        async with announced(*SCRIPTED) as server:
             settings = AgentSettings(version=version, timeout=20.0, prompts=PROMPTS, jobs=4)
             return await check_agent(server.url.replace("http:", f"{scheme}:"), settings)
 

@@ -52,7 +52,7 @@ async def drive(client: list[str], way: str, folder: Path, version: int) -> dict
     workspace = folder / "workspace"
     workspace.mkdir()
     serve = [sys.executable, str(TAPPED_SERVE), str(folder), "--http", "127.0.0.1:0", "--backend", "scripted"]
-    async with announced(*serve, "--sessions", str(folder / "sessions"), seconds=60) as server:
+    async with announced(*serve, "--sessions", str(folder / "sessions")) as server:
         command = [*client, str(workspace), at(server.url, way)]
         done = await anyio.run_process(command, cwd=folder, check=False)
     assert done.returncode == 0, done.stderr.decode()
