@@ -104,6 +104,8 @@ class Calls:
         self._first = first
         self._open: dict[int, _Open] = {}
         self._jobs: dict[int, Job[Any]] = {}
+        self._starting: int | None = None
+        """The call that is being said to run, and whose job begins then."""
         self.results: list[ToolResult | None] = [None] * len(uses)
         self._cancelled: set[int] = set()
         self.malformed: set[int] = set()
@@ -141,11 +143,12 @@ class Calls:
 
     def cancel(self, id: str) -> bool:
         """Cancel one running call; the others and the turn go on. False if no such call runs."""
-        n = next((n for n, call in self._open.items() if call.id == id and n in self._jobs), None)
-        if n is None or n in self._cancelled:
+        n = next((n for n, call in self._open.items() if call.id == id), None)
+        if n is None or n in self._cancelled or not (n in self._jobs or n == self._starting):
             return False
         self._cancelled.add(n)
-        self._group.start_soon(self._cancel, n, self._open[n], self._jobs[n])
+        if n in self._jobs:
+            self._group.start_soon(self._cancel, n, self._open[n], self._jobs[n])
         return True
 
     async def _cancel(self, n: int, call: _Open, job: Job[Any]) -> None:
@@ -211,8 +214,12 @@ class Calls:
             if action.terminal is not None:
                 self._open[n].shown = anyio.current_time()  # what it shows from here on stays
             content = UNSET if action.terminal is None else (TerminalRef(id),)
+            self._starting = n
             await self._emit(ToolCallUpdate(id, status="in_progress", content=content))
-        self._jobs[n] = Job(self._group, lambda: self._finish(n, action, partial(self._progress, n)))
+            self._starting = None
+        job = self._jobs[n] = Job(self._group, lambda: self._finish(n, action, partial(self._progress, n)))
+        if n in self._cancelled:  # by a client that had read faster than we wrote
+            self._group.start_soon(self._cancel, n, self._open[n], job)
 
     async def _finish(self, n: int, action: Action, report: Report) -> None:
         """Run the action and end its call. Runs in a job.
