@@ -52,7 +52,7 @@ async def serving(answer: Callable[[Exchange, bytes], Awaitable[None]]) -> Async
         except (BadRequest, Gone, anyio.BrokenResourceError, anyio.ClosedResourceError):
             pass
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with listener, anyio.create_task_group() as group:
             group.start_soon(listener.serve, converse)
             yield double

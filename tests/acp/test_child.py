@@ -19,14 +19,16 @@ from acp.transports.child import LAST_LINES, ChildTransport, spawn_agent
 
 pytestmark = pytest.mark.anyio
 
+PATIENCE = 60.0
+"""Seconds that a child gets to end by itself."""
 PEER = str(Path(__file__).with_name("stdio_peer.py"))
 
 
 @asynccontextmanager
-async def python(code: str, patience: float = 0.2) -> AsyncGenerator[tuple[Connection, ChildTransport]]:
-    """A child that runs some Python."""
-    with anyio.fail_after(30):
-        async with spawn_agent([sys.executable, "-c", code], patience=patience) as child:
+async def python(code: str) -> AsyncGenerator[tuple[Connection, ChildTransport]]:
+    """A child that runs some Python, and ends by itself."""
+    with anyio.fail_after(60):
+        async with spawn_agent([sys.executable, "-c", code], patience=PATIENCE) as child:
             async with Connection(child, name="client") as connection:
                 yield connection, child
 
@@ -37,14 +39,14 @@ async def gone(pid: int) -> None:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
         return
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         await anyio.wait_readable(handle)
     os.close(handle)
 
 
 async def test_a_child_answers_and_ends_by_itself_when_its_stdin_closes(anyio_backend: str) -> None:
-    with anyio.fail_after(30):
-        async with spawn_agent([sys.executable, PEER, anyio_backend]) as child:
+    with anyio.fail_after(60):
+        async with spawn_agent([sys.executable, PEER, anyio_backend], patience=PATIENCE) as child:
             async with Connection(child) as connection:
                 assert (await connection.call(ECHO, Text(text="hello"))).text == "hello"
     assert child.process.returncode == 0
@@ -87,7 +89,7 @@ async def test_a_child_that_ignores_the_end_and_sigterm_is_killed_with_its_child
         'print(\'{"jsonrpc":"2.0","id":1,"result":{"text":"%d"}}\' % child.pid, flush=True)\n'
         "time.sleep(1000)\n"
     )
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with spawn_agent([sys.executable, "-c", code], patience=0.2) as child:
             text = await child.receive()
             assert isinstance(text, bytes)
@@ -108,14 +110,17 @@ async def test_leaving_by_cancellation_ends_the_child_all_the_same(anyio_backend
     children: list[ChildTransport] = []
 
     async def use() -> None:
-        async with spawn_agent([sys.executable, PEER, anyio_backend]) as child, Connection(child) as connection:
+        async with (
+            spawn_agent([sys.executable, PEER, anyio_backend], patience=PATIENCE) as child,
+            Connection(child) as connection,
+        ):
             children.append(child)
             await connection.call(ECHO, Text())
             started.set()
             await connection.call(HANG, Text())
 
     started = anyio.Event()
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(use)
             await started.wait()

@@ -40,7 +40,7 @@ async def echo(note: Note) -> Note:
 @asynccontextmanager
 async def both(here: Handlers, there: Handlers, slots: int = 16) -> AsyncGenerator[tuple[Connection, Connection]]:
     left, right = memory_pair(slots)
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with Connection(left, here, name="here") as a, Connection(right, there, name="there") as b:
             yield a, b
 
@@ -49,7 +49,7 @@ async def both(here: Handlers, there: Handlers, slots: int = 16) -> AsyncGenerat
 async def one(handlers: Handlers, slots: int = 16) -> AsyncGenerator[tuple[Connection, MemoryTransport]]:
     """A connection, and the other end of its transport to play the peer with."""
     ours, theirs = memory_pair(slots)
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with Connection(ours, handlers, name="here") as connection:
             yield connection, theirs
         await theirs.aclose()
@@ -132,7 +132,7 @@ async def test_two_sides_that_flood_each_other_through_narrow_pipes_both_finish(
 
 async def test_a_sender_waits_while_the_other_side_does_not_read() -> None:
     left, right = memory_pair(1)
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with Connection(left, Handlers(), name="here") as here:
             sent = 0
             with anyio.move_on_after(0.2):
@@ -147,9 +147,10 @@ async def test_a_sender_waits_while_the_other_side_does_not_read() -> None:
 
 
 async def test_cancelling_a_call_tells_the_peer_and_cancels_its_handler() -> None:
-    cancelled = anyio.Event()
+    started, cancelled = anyio.Event(), anyio.Event()
 
     async def hang(_: Note) -> Note:
+        started.set()
         try:
             await anyio.sleep_forever()
         finally:
@@ -157,10 +158,12 @@ async def test_cancelling_a_call_tells_the_peer_and_cancels_its_handler() -> Non
         return Note()
 
     async with both(Handlers(), Handlers().on(ASK, hang)) as (here, there):
-        with anyio.move_on_after(0.05):
-            await here.call(ASK, Note())
+        async with anyio.create_task_group() as group:
+            group.start_soon(here.call, ASK, Note())
+            await started.wait()
+            group.cancel_scope.cancel()
         await cancelled.wait()
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             while there._peer.running:
                 await anyio.lowlevel.checkpoint()
 

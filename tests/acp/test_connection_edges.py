@@ -51,7 +51,7 @@ class Wires:
 @asynccontextmanager
 async def connected(handlers: Handlers, **options: Any) -> AsyncGenerator[tuple[Connection, Wires]]:
     ours, theirs = memory_pair(1)
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         try:
             async with Connection(ours, handlers, name="here", **options) as connection:
                 yield connection, Wires(theirs)
@@ -262,7 +262,7 @@ async def test_what_was_asked_before_the_end_is_answered_and_what_hangs_is_cance
             await back.aclose()
 
     peer = Wires(theirs)
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with Connection(HalfClosed(), Handlers().on(ASK, answer)) as connection:
             await peer.ask(1)
             await peer.ask(2, number=1)

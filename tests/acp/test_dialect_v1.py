@@ -66,14 +66,14 @@ def over_the_wire(update: Any) -> Any:
     return SessionNotification.decode(sent).update
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(updates)
 def test_what_v1_can_say_comes_back_unchanged(update: Update) -> None:
     (wire,) = DIALECTS[1].encode(update)
     assert DIALECTS[1].decode(over_the_wire(wire)) == update
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(updates)
 def test_what_was_received_is_sent_on_as_it_came(update: Update) -> None:
     (wire,) = DIALECTS[1].encode(update)
@@ -131,7 +131,7 @@ def test_an_update_of_an_unknown_kind_survives() -> None:
 chunks = st.builds(MessageChunk, roles, st.builds(TextBlock, words), st.none() | words)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(updates | chunks, extra)
 def test_a_report_is_the_notification_whichever_way_it_is_written_and_read(
     update: Update, beside: dict[str, Any]

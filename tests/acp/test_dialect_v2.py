@@ -38,14 +38,14 @@ def over_the_wire(update: Any) -> Any:
     return UpdateSessionNotification.decode(sent).update
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(version_2)
 def test_what_v2_can_say_comes_back_unchanged(update: Update) -> None:
     (wire,) = DIALECTS[2].encode(update)
     assert DIALECTS[2].decode(over_the_wire(wire)) == update
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(version_2 | calls)
 def test_what_was_received_is_sent_on_as_it_came(update: Update) -> None:
     (wire,) = DIALECTS[2].encode(update)
@@ -102,7 +102,7 @@ def test_a_diff_becomes_a_change_of_a_file_with_its_patch() -> None:
 lines = st.lists(st.sampled_from(["a", "b", "c", ""]), max_size=6).map("\n".join)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(old=lines, new=lines)
 def test_git_applies_the_patch(old: str, new: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("patch")
@@ -120,7 +120,7 @@ def test_git_applies_the_patch(old: str, new: str, tmp_path_factory: pytest.Temp
 chunks = st.builds(MessageChunk, roles, st.builds(TextBlock, words), words)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(version_2 | chunks, extra)
 def test_a_report_is_the_notification_whichever_way_it_is_written_and_read(
     update: Update, beside: dict[str, Any]

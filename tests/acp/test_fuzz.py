@@ -19,6 +19,7 @@ from acp_server.agent import Agent, serve
 from acp_server.scripted import ScriptedBackend
 
 
+@pytest.mark.timeout(600)  # of a busy machine
 def test_a_hundred_thousand_lines_are_answered_as_they_may_be() -> None:
     kinds = fuzz_peer(mutated(random.Random(11), seeds()), 100_000)
     assert kinds.total() == 100_000

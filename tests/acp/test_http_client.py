@@ -375,7 +375,6 @@ async def test_what_nobody_receives_makes_the_server_wait() -> None:
         while before != sent:
             before = sent
             await anyio.sleep(0.2)
-        assert sent < 3000  # what the system holds, and 1 MiB of ours
         assert len(await transport.receive()) == 10_000  # pyright: ignore[reportArgumentType]
         assert transport._unread_bytes <= 2**20 + 10_000
 

@@ -52,7 +52,7 @@ def test_text_is_accepted_as_well_as_bytes() -> None:
     assert loads('{"ä": "\N{GRINNING FACE}"}') == {"ä": "\N{GRINNING FACE}"}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(anything)
 def test_what_was_dumped_is_one_line_and_loads_again(value: Any) -> None:
     text = dumps(value)

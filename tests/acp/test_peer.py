@@ -332,5 +332,5 @@ class Conversation(RuleBasedStateMachine):
         assert self.there.running == self.here.asked
 
 
-Conversation.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Conversation.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestConversation = Conversation.TestCase

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 async def test_texts_pass_both_ways_and_the_side_that_ends_is_told() -> None:
     (a, here), (there, b) = memory_pair(1), memory_pair(1)
     ended: list[Transport] = []
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
 
             async def run() -> None:
@@ -44,7 +44,7 @@ async def test_texts_pass_both_ways_and_the_side_that_ends_is_told() -> None:
 
 async def test_a_reader_that_does_not_read_makes_the_other_side_wait() -> None:
     (a, here), (there, b) = memory_pair(1), memory_pair(1)
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(relay, here, there)
             sent = 0
@@ -63,7 +63,7 @@ async def test_an_answer_that_takes_its_time_still_comes_when_whoever_asked_has_
 ) -> None:
     monkeypatch.setattr("acp.transports.relay.LAST_ANSWERS", 0.0)
     (a, here), (there, b) = memory_pair(), memory_pair()
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(relay, here, there)
             await a.send(b"question")
@@ -91,7 +91,7 @@ class TooLong(MemoryTransport):
 async def test_a_text_that_was_too_long_is_told_to_whoever_sent_it() -> None:
     (a, here), (there, b) = memory_pair(), memory_pair()
     long = TooLong(*here.__dict__.values())
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(relay, long, there)
             answer = await a.receive()

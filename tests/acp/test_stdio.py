@@ -174,7 +174,7 @@ async def test_a_full_pipe_makes_the_sender_wait_and_not_the_event_loop() -> Non
     silent, _silent = os.pipe()
     transport = DescriptorTransport(silent, write)
     text, found = b"x" * 300_000, b""
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(transport.send, text)
             await anyio.wait_all_tasks_blocked()  # the pipe is full now, and we still run
@@ -204,7 +204,7 @@ async def test_closing_wakes_whoever_reads() -> None:
     here, there = socket.socketpair()
     with there:
         transport = DescriptorTransport(fd := here.detach(), fd)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             async with anyio.create_task_group() as group:
 
                 async def read() -> None:

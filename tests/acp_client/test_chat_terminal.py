@@ -53,7 +53,7 @@ async def chatting(workspace: Path, *arguments: str) -> AsyncGenerator[tuple[Cha
 
 
 async def until(pilot: Pilot[int], holds: Callable[[], bool]) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while not holds():
             await pilot.pause(0.02)
 

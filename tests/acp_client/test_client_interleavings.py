@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_agent import WireAgent
 
@@ -26,7 +26,7 @@ from acp.updates import MessageChunk, TextBlock, Update
 from acp_client import Client, Host, PermissionRequest, connect
 from acp_client.host.elicitation import Accepted, Answer, FormRequest, Request
 
-LIMIT = 20.0
+LIMIT = 60.0
 """Seconds in which a conversation has to come to its end."""
 OPTIONS = [
     {"optionId": "yes", "name": "Yes", "kind": "allow_once"},
@@ -287,7 +287,7 @@ def judge_silence(talk: Talk, *, cancelled: bool) -> None:
 
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(plan=plans, slow=st.integers(0, 6), patience=st.integers(0, 30))
 def test_whatever_an_agent_does_its_words_come_once_and_in_order_and_every_question_has_an_answer(
     backend: str, version: int, plan: list[tuple[int, str]], slow: int, patience: int

@@ -54,7 +54,7 @@ async def test_terminals_are_offered_and_end_with_their_session(tmp_path: Path) 
             assert agent.heard[0]["params"]["clientCapabilities"]["terminal"] is True
             made = await ask(agent, 1, "terminal/create", sessionId="s1", command="tail -f /dev/null")
             group.start_soon(session.close)
-            with anyio.fail_after(5):
+            with anyio.fail_after(60):
                 while "[1 terminals" in repr(terminals):
                     await anyio.lowlevel.checkpoint()
             with pytest.raises(UnknownTerminal):

@@ -75,7 +75,7 @@ async def test_an_agent_that_never_answers_is_given_up_with_its_last_words() -> 
     with pytest.raises(CannotStart, match=r"did not answer initialize in 1 s(?s:.*)I am thinking about it"):
         async with connect(hostile("silent"), start_timeout=1):
             raise AssertionError("it connected")
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize(("way", "words"), [("future", "version 99"), ("no-version", r"No common version.*7")])

@@ -31,7 +31,7 @@ from acp_server.scripted import ScriptedBackend
 
 pytestmark = pytest.mark.anyio
 
-QUICK = Reconnect(patience=10.0, first=0.05, most=0.2)
+QUICK = Reconnect(patience=30.0, first=0.05, most=0.2)
 DOORS = {"ws": WebSocketDoor, "http": HttpDoor}
 
 
@@ -60,7 +60,7 @@ async def world(
     model, states = ScriptedBackend(), list[ConnectionState]()
     talk = AgentTalk(Agent(model, model_name="scripted"))
     server = Server(talk, Gate())
-    with anyio.fail_after(40):
+    with anyio.fail_after(60):
         async with talk.sheltering(grace), anyio.create_task_group() as group:
             url: str = await group.start(server.serve, "127.0.0.1", 0, DOORS[scheme]())
             async with network_to(int(url.rsplit(":", 1)[1].removesuffix("/acp")), scheme) as network:

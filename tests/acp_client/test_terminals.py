@@ -46,7 +46,7 @@ class Screen:
 @asynccontextmanager
 async def opened(root: Path, most: int = 4) -> AsyncGenerator[tuple[LocalTerminals, Screen]]:
     screen = Screen()
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with LocalTerminals(root, on_output=screen, most=most) as terminals:
             yield terminals, screen
 

@@ -34,7 +34,7 @@ async def agent(root: Path) -> AsyncGenerator[tuple[WireAgent, Call]]:
         answer = await wire.hear_answer(id)
         return answer["result"] if "result" in answer else answer["error"]["code"]
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with LocalTerminals(root) as terminals:
             TerminalsV1(terminals).add_to(handlers)
             async with Connection(ours, handlers, name="agent"):

@@ -83,7 +83,7 @@ async def connected(
     """A client that has initialized, its agent, and a task group for what the agent does meanwhile."""
     ours, theirs = memory_pair()
     agent = WireAgent(theirs)
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with task_group(cancel_at_end=True) as group:
 
             async def initialize() -> None:

@@ -81,13 +81,13 @@ PROGRAM = """
 import os, sys
 from acp_server.storage.opening import open_store
 from acp_server.storage.store import Card, SessionBusy
-store = open_store(sys.argv[1], lease=1)
+store = open_store(sys.argv[1], lease=float(sys.argv[2]))
 """
 
 
-def python(place: Place, program: str) -> subprocess.Popen[str]:
-    """Another process, in which `store` is the same store, with a lease of a second."""
-    command = [sys.executable, "-c", PROGRAM + program, place.name]
+def python(place: Place, program: str, *, lease: float = 1) -> subprocess.Popen[str]:
+    """Another process, in which `store` is the same store, with a lease of so many seconds."""
+    command = [sys.executable, "-c", PROGRAM + program, place.name, str(lease)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

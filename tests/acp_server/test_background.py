@@ -46,14 +46,14 @@ def lists(ids: list[str]) -> Callable[[Message], bool]:
 
 async def pid_in(directory: Path) -> int:
     """The process of FOREVER, once it runs."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while not ((file := directory / "pid").exists() and file.read_text().strip()):  # noqa: ASYNC110, a file
             await anyio.sleep(0.01)
     return int(file.read_text())
 
 
 async def until_gone(pid: int) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while _alive(pid):  # noqa: ASYNC110, a process
             await anyio.sleep(0.01)
 

@@ -24,7 +24,7 @@ async def test_parts_come_in_order_and_the_writer_is_never_further_ahead_than_it
             put = n + 1
         handover.end()
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with task_group() as group:
             group.start_soon(write)
             taken: list[int] = []
@@ -67,7 +67,7 @@ async def test_a_writer_who_waits_is_cancelled_and_the_reader_hears_of_the_end()
         finally:
             handover.end()
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with task_group() as group:
             group.start_soon(write)
             await anyio.wait_all_tasks_blocked()
@@ -86,7 +86,7 @@ async def test_whoever_drains_waits_for_the_end_and_a_writer_who_never_rests_sta
             await handover.put(said)
             said += 1
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with task_group() as group:
             group.start_soon(write)
             await handover.take()

@@ -44,7 +44,7 @@ from acp_server.storage.record import LONGEST_CHUNK, from_json, joined, to_json
 from acp_server.storage.store import Entry
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(version_2)
 def test_every_update_comes_back_from_its_json(update: Update) -> None:
     assert from_json(loads(dumps(to_json(update)))) == update

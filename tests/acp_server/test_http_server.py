@@ -49,7 +49,7 @@ async def running(
 ) -> AsyncGenerator[Running]:
     talk = AgentTalk(Agent(model or ScriptedBackend()))
     server = Server(talk, gate or Gate(), limits=limits)
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with talk.sheltering(30.0) as shelter, anyio.create_task_group() as group:
             url: str = await group.start(server.serve, "127.0.0.1", 0, HttpDoor())
             yield Running(server, url, group, shelter)
@@ -397,7 +397,7 @@ async def test_what_is_said_of_a_session_again_after_it_was_deleted_is_answered_
                 heard.append(json.loads(await transport.receive()))  # pyright: ignore[reportArgumentType]
             return heard[-1]
 
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             await ask(1, "initialize", protocolVersion=1)
             made = await ask(2, "session/new", cwd=str(tmp_path), mcpServers=[])
             session = made["result"]["sessionId"]
@@ -414,7 +414,7 @@ async def test_a_text_that_is_refused_is_answered_and_the_connection_goes_on() -
             await transport.send(text)
             return json.loads(await transport.receive())  # pyright: ignore[reportArgumentType]
 
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             early = await say(json.dumps(request(1, "session/list")).encode())
             assert (early["id"], early["error"]["code"]) == (1, -32600)
             assert "result" in await say(json.dumps(INITIALIZE).encode())

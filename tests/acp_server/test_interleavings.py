@@ -16,7 +16,7 @@ from typing import Any, Literal
 import anyio
 import anyio.lowlevel
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acp.transports.memory import memory_pair
@@ -50,7 +50,7 @@ ANSWERS: tuple[Message, ...] = (
     {"result": None},
     {"error": {"code": -32603, "message": "no user is there"}},
 )
-LIMIT = 20.0
+LIMIT = 60.0
 """Seconds in which a conversation has to come to its end."""
 
 moves = st.one_of(
@@ -284,7 +284,7 @@ async def converse(version: int, plan: Sequence[tuple[int, tuple[str, Any]]], cw
 
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(plan=plans, leave=st.booleans())
 def test_whatever_a_client_does_every_request_is_answered_every_call_ends_and_a_closed_session_is_silent(
     backend: str, version: int, plan: list[tuple[int, tuple[str, Any]]], leave: bool

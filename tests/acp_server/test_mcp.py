@@ -87,7 +87,7 @@ async def call(client: WireClient, session: str, name: str, arguments: Message, 
 
 async def eventually(condition: Callable[[], bool]) -> None:
     """Wait for what happens in another process."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while not condition():  # noqa: ASYNC110
             await anyio.sleep(0.01)
 
@@ -148,7 +148,7 @@ def served(request: pytest.FixtureRequest) -> Iterator[Message]:
     kind: str = request.param
     process = subprocess.Popen([sys.executable, str(HERE / "mcp_server.py"), kind, str(port)])
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with suppress(OSError):
                 socket.create_connection(("127.0.0.1", port)).close()
@@ -394,7 +394,7 @@ async def test_no_server_outlives_its_session_or_its_client(tmp_path: Path) -> N
         await eventually(lambda: not _is_alive(pids[0]))
         assert _is_alive(pids[1])
     assert not _is_alive(pids[1])
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 def _is_alive(pid: int) -> bool:

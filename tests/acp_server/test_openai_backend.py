@@ -78,7 +78,7 @@ async def opened(server: Server | str, **options: str) -> AsyncGenerator[OpenAIB
     url = server if isinstance(server, str) else server.url
     backend = open_backend(base_url=url, **options)
     try:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             yield backend
     finally:
         await backend.aclose()
@@ -360,8 +360,8 @@ async def test_a_server_that_is_not_there_is_said_not_to_be_and_may_come_later()
 
 
 async def test_a_server_that_never_begins_is_given_up() -> None:
-    async with endpoint(says(never)) as server, opened(server, first="0.2", retries="0") as backend:
-        assert await refusal(backend) == f"{server.url} gave no token within 0.2 s"
+    async with endpoint(says(never)) as server, opened(server, first="1", retries="0") as backend:
+        assert await refusal(backend) == f"{server.url} gave no token within 1 s"
 
 
 async def test_a_server_that_does_not_even_answer_is_given_up() -> None:
@@ -371,16 +371,16 @@ async def test_a_server_that_does_not_even_answer_is_given_up() -> None:
 
 
 async def test_a_server_that_falls_silent_is_given_up() -> None:
-    async with endpoint(says(delta(content="Ye"), never)) as server, opened(server, silence="0.2") as backend:
+    async with endpoint(says(delta(content="Ye"), never)) as server, opened(server, silence="1") as backend:
         assert await refusal(backend) == f"{server.url} fell silent in the middle of its answer"
 
 
 async def test_keep_alives_keep_a_connection_alive_but_not_for_ever() -> None:
-    beats = [cue for _ in range(60) for cue in (b": alive\n\n", lambda: anyio.sleep(0.02))]
-    async with endpoint(says(*beats[:20], *YES[1:])) as server, opened(server, silence="0.1") as backend:
+    beats = [cue for _ in range(60) for cue in (b": alive\n\n", lambda: anyio.sleep(0.1))]
+    async with endpoint(says(*beats[:40], *YES[1:])) as server, opened(server, silence="1") as backend:
         assert texts(await step(backend)) == "Yes."
-    async with endpoint(says(*beats)) as server, opened(server, first="0.3", retries="0") as backend:
-        assert await refusal(backend) == f"{server.url} gave no token within 0.3 s"
+    async with endpoint(says(*beats)) as server, opened(server, first="1", retries="0") as backend:
+        assert await refusal(backend) == f"{server.url} gave no token within 1 s"
 
 
 # Cancelling ----------------------------------------------------------------------------------------------
@@ -394,7 +394,7 @@ async def test_closing_the_generator_closes_the_response() -> None:
         parts = backend.generate(HI, [], Sampling())
         assert await anext(parts) == Text("and ")
         await parts.aclose()
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             await server.hung_up.wait()
 
 
@@ -412,7 +412,7 @@ async def test_cancelling_the_task_closes_the_response(answer: list[Cue]) -> Non
             await heard.wait()
             group.cancel_scope.cancel()
         if answer is ENDLESS:
-            with anyio.fail_after(5):
+            with anyio.fail_after(60):
                 await server.hung_up.wait()
 
 
@@ -593,7 +593,7 @@ def test_what_is_set_up_for_pool_is_taken_without_options() -> None:
 async def test_the_agent_opens_it_by_name_and_a_wrong_option_is_a_model_error() -> None:
     async with endpoint(in_turn(YES)) as server:
         backend = NamedBackend("openai", "small", options={"base_url": server.url})
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             assert texts(await step(backend)) == "Yes."
         await backend.aclose()
     for path, device, words in (("a", "cuda", "has no device"), ("a", None, "the model is a and b")):

@@ -26,7 +26,7 @@ async def test_a_step_ends_where_it_began_and_the_next_one_goes_where_the_client
     async with endpoint(says(*first)) as here, endpoint(says(*second)) as there:
         model = RoutedBackend(Endpoint(here.url, retries=0))
         words: list[str] = []
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async for part in model.generate(HI, (), Sampling()):
                 if isinstance(part, Text):
                     words.append(part.text)

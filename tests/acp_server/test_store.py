@@ -153,7 +153,7 @@ def test_a_session_that_was_deleted_while_it_was_held_does_not_come_back(store: 
 pieces = st.lists(st.one_of(st.integers(0, 9).map(lambda n: {"kept": n}), st.text(max_size=40).map(chunk)), max_size=8)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(pieces, max_size=4))
 def test_a_log_says_what_was_appended_in_its_order_however_it_was_cut(store: Store, batches: list[list[Entry]]) -> None:
     id = f"s{random.randrange(10**9)}"

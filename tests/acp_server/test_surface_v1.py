@@ -399,13 +399,11 @@ async def test_hostile_lines_in_the_middle_of_a_turn_do_not_disturb_it(workspace
 # Cancellation -------------------------------------------------------------------------------------
 
 
-async def _cancelled(client: WireClient, session: str, id: int) -> float:
-    """Cancel, and how long the answer took, in seconds."""
-    began = anyio.current_time()
+async def _cancel(client: WireClient, session: str, id: int) -> None:
+    """Cancel a turn that would never end, or not in minutes."""
     await client.notify("session/cancel", {"sessionId": session})
     response = await client.response(id)
     assert response["result"]["stopReason"] == "cancelled"
-    return anyio.current_time() - began
 
 
 async def test_cancel_while_the_model_thinks(workspace: Path) -> None:
@@ -413,7 +411,7 @@ async def test_cancel_while_the_model_thinks(workspace: Path) -> None:
         session = await client.start(str(workspace))
         id = await client.begin_prompt(session, "say Well...\nhang")
         await client.until(lambda m: m.get("method") == "session/update")
-        assert await _cancelled(client, session, id) < 1
+        await _cancel(client, session, id)
         assert (await client.prompt(session, "say next"))["result"]["stopReason"] == "end_turn"
 
 
@@ -422,7 +420,7 @@ async def test_cancel_while_the_model_streams(workspace: Path) -> None:
         session = await client.start(str(workspace))
         id = await client.begin_prompt(session, "slow")
         await client.until(lambda m: "3" in client.text())
-        assert await _cancelled(client, session, id) < 1
+        await _cancel(client, session, id)
 
 
 async def test_cancel_while_the_user_is_asked_and_the_late_answer_is_ignored(workspace: Path) -> None:
@@ -431,7 +429,7 @@ async def test_cancel_while_the_user_is_asked_and_the_late_answer_is_ignored(wor
         session = await client.start(str(workspace))
         id = await client.begin_prompt(session, "run touch made")
         question = await client.until_asked()
-        assert await _cancelled(client, session, id) < 1
+        await _cancel(client, session, id)
         assert tool_calls(client)[-1]["status"] == "failed"
         allow = {"outcome": {"outcome": "selected", "optionId": "allow_once"}}
         await client.send({"jsonrpc": "2.0", "id": question["id"], "result": allow})
@@ -449,9 +447,9 @@ async def test_a_permission_answered_cancelled_ends_the_turn_cancelled(workspace
 async def test_cancel_while_a_command_runs_kills_it_and_every_call_ends(workspace: Path) -> None:
     async with connected() as client:
         session = await client.start(str(workspace))
-        id = await client.begin_prompt(session, "run trap '' TERM; echo started; sleep 30; touch survived")
+        id = await client.begin_prompt(session, "run trap '' TERM; echo started; sleep 600; touch survived")
         await client.until_output("started")
-        assert await _cancelled(client, session, id) < 1
+        await _cancel(client, session, id)
         assert [u.get("status") for u in tool_calls(client) if u.get("status")][-1] == "failed"
 
 
@@ -464,7 +462,7 @@ async def test_cancel_while_the_model_loads(workspace: Path) -> None:
     async with connected(Loading()) as client:
         session = await client.start(str(workspace))
         id = await client.begin_prompt(session, "say hi")
-        assert await _cancelled(client, session, id) < 1
+        await _cancel(client, session, id)
 
 
 async def test_cancel_right_behind_the_prompt_is_not_lost(workspace: Path) -> None:
@@ -472,7 +470,7 @@ async def test_cancel_right_behind_the_prompt_is_not_lost(workspace: Path) -> No
         session = await client.start(str(workspace))
         for _ in range(20):
             id = await client.begin_prompt(session, "hang")
-            assert await _cancelled(client, session, id) < 1
+            await _cancel(client, session, id)
 
 
 async def test_cancel_without_a_turn_twice_or_for_nobody_is_nothing(workspace: Path) -> None:
@@ -503,7 +501,7 @@ async def test_updates_of_a_cancelled_turn_come_before_its_answer_and_none_after
         session = await client.start(str(workspace))
         id = await client.begin_prompt(session, "slow")
         await client.until(lambda m: "3" in client.text())
-        await _cancelled(client, session, id)
+        await _cancel(client, session, id)
         before = len(client.received)
         await client.call("no/such/method", {})
         assert len(client.received) == before + 1

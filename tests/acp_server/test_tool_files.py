@@ -96,7 +96,7 @@ async def test_giants_are_read_in_bounded_time(bench: Bench) -> None:
     text = await bench.call("read", path="line.json")
     assert len(text) < 3000
     assert "characters left out" in text
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
 
 
 async def test_a_directory_is_its_names_in_order(bench: Bench) -> None:

@@ -11,7 +11,7 @@ import anyio
 Message = dict[str, Any]
 Answer = Callable[[Message], Any]
 
-WAIT = 10.0
+WAIT = 60.0
 """Seconds a test waits for a message."""
 
 

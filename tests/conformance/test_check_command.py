@@ -24,7 +24,7 @@ def test_a_failure_is_told_in_every_form(tmp_path: Path) -> None:
     options = [
         word for name, file in zip(("json", "junit", "html"), files, strict=True) for word in (f"--{name}", file)
     ]
-    only = ["--only", "prompt.unknown-session", "--only", "session.distinct", "--timeout", "2"]
+    only = ["--only", "prompt.unknown-session", "--only", "session.distinct", "--timeout", "30"]
     assert main(["agent", *map(str, options), *only, "--", *DOUBLE, "1", "any-session"]) == 1
     report = json.loads(files[0].read_text())
     failed = {row["id"]: row for row in report["checks"] if row["verdict"] == "fail"}

@@ -75,7 +75,7 @@ def test_a_failure_is_told_in_every_form(tmp_path: Path) -> None:
     report, page = tmp_path / "a.json", tmp_path / "a.html"
     only = ["--only", "rpc.ids", "--only", "turn.tour"]
     files = ["--json", str(report), "--html", str(page)]
-    assert main(["client", *only, *files, "--timeout", "2", "--", *DOUBLE, "1", "number-ids", "{agent:words}"]) == 1
+    assert main(["client", *only, *files, "--timeout", "30", "--", *DOUBLE, "1", "number-ids", "{agent:words}"]) == 1
     rows = {row["id"]: row for row in json.loads(report.read_text())["checks"]}
     assert (rows["rpc.ids"]["verdict"], rows["turn.tour"]["verdict"]) == ("fail", "pass")
     assert '"17"' in str(rows["rpc.ids"]["transcript"])
@@ -83,17 +83,17 @@ def test_a_failure_is_told_in_every_form(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "words"),
+    ("command", "timeout", "words"),
     [
-        ([sys.executable, "-c", "raise SystemExit('no such option') # {agent}"], "no such option"),
-        (["/no/such/client", "{agent}"], "/no/such/client"),
-        ([sys.executable, "-c", "import time; time.sleep(60) # {agent}"], "did not start the agent"),
+        ([sys.executable, "-c", "raise SystemExit('no such option') # {agent}"], "60", "no such option"),
+        (["/no/such/client", "{agent}"], "60", "/no/such/client"),
+        ([sys.executable, "-c", "import time; time.sleep(60) # {agent}"], "0.5", "did not start the agent"),
     ],
 )
 def test_a_client_that_starts_no_agent_fails(
-    command: list[str], words: str, capsys: pytest.CaptureFixture[str]
+    command: list[str], timeout: str, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["client", "--only", "turn.tour", "--timeout", "0.5", "--", *command]) == 1
+    assert main(["client", "--only", "turn.tour", "--timeout", timeout, "--", *command]) == 1
     assert words in capsys.readouterr().out
 
 
@@ -124,7 +124,7 @@ def test_the_agent_that_is_played_waits_for_a_stderr_that_does_not_block() -> No
 
 def test_a_client_of_version_1_does_not_conform_to_version_2(capsys: pytest.CaptureFixture[str]) -> None:
     command = [*DOUBLE, "1", "", "{agent:words}"]
-    assert main(["client", "--protocol", "2", "--only", "turn.tour", "--timeout", "2", "--", *command]) == 1
+    assert main(["client", "--protocol", "2", "--only", "turn.tour", "--timeout", "30", "--", *command]) == 1
     assert "asks for version 1 of the protocol" in capsys.readouterr().out
 
 
@@ -144,7 +144,7 @@ def test_an_editor_that_comes_by_itself_is_judged(tmp_path: Path) -> None:
             def say(words: str) -> None:
                 group.start_soon(come, words)
 
-            found.append(await serve(tmp_path / "agent", ClientSettings(timeout=5), say))
+            found.append(await serve(tmp_path / "agent", ClientSettings(timeout=60), say))
         return found[0]
 
     outcomes = anyio.run(run).outcomes

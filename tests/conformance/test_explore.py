@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from acp.conformance.__main__ import main
 from acp.conformance.cases import read_case
@@ -25,19 +25,21 @@ ROW = {"id": "t", "description": "A test", "requirements": ["ACP-007"], "protoco
     [("list-null", "session/list"), ("answers-twice", "session/prompt")],
 )
 def test_a_defect_is_found_and_shrunk_to_the_message_that_shows_it(defect: str, method: str) -> None:
-    found = explore([*AGENT, defect], examples=400, seconds=60, timeout=2)
+    found = explore([*AGENT, defect], examples=400, seconds=100, timeout=30)
     said = [step["send"]["method"] for step in found.steps if "send" in step]
     assert said == [method]
 
 
 def test_an_agent_without_a_defect_bears_every_conversation() -> None:
-    found = explore(AGENT, examples=25, timeout=5)
+    found = explore(AGENT, examples=25, timeout=60)
     assert (found.words, found.held) == ("", 25)
 
 
 def test_what_is_found_can_be_played_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "found.json"
-    assert main(["explore", "--examples", "400", "--save", str(file), "--timeout", "2", "--", *AGENT, "list-null"]) == 1
+    assert (
+        main(["explore", "--examples", "400", "--save", str(file), "--timeout", "30", "--", *AGENT, "list-null"]) == 1
+    )
     assert f"acp check replay {file}" in capsys.readouterr().out
     assert main(["replay", str(file), "--", *AGENT, "list-null"]) == 1
     assert '→ {"jsonrpc": "2.0", "method": "session/list"' in capsys.readouterr().out
@@ -46,7 +48,7 @@ def test_what_is_found_can_be_played_again(tmp_path: Path, capsys: pytest.Captur
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_drawn_conversation_is_a_case(version: int) -> None:
-    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=60, database=None)
     @given(conversations(version))
     def holds(steps: Steps) -> None:
         case = read_case(json.loads(json.dumps(Found(steps=steps).row(version))))

@@ -26,7 +26,7 @@ def test_all_names_of_the_library_are_there() -> None:
 
 @pytest.mark.anyio
 async def test_a_command_line_is_judged_by_a_call() -> None:
-    settings = AgentSettings(version=2, timeout=20)
+    settings = AgentSettings(version=2, timeout=60)
     report = await check_agent(f"{sys.executable} -S -E {DOUBLE} 2", settings, only=["turn.tour", "init.info"])
     assert (report.conformant, report.name, report.failed()) == (True, "double 1", [])
 

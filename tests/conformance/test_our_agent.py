@@ -55,7 +55,7 @@ def in_this_process() -> Here:
 
 
 def judge(reach: Reach, version: int, *only: str) -> Report:
-    settings = AgentSettings(version=version, timeout=20.0, prompts=PROMPTS, jobs=4)
+    settings = AgentSettings(version=version, timeout=60.0, prompts=PROMPTS, jobs=4)
     return anyio.run(functools.partial(check_agent, reach, settings, only=only))
 
 
@@ -77,7 +77,7 @@ def test_our_agent_conforms_in_this_process(version: int) -> None:
 def test_our_agent_conforms_over_the_network(version: int, scheme: str) -> None:
     async def run() -> Report:
         async with announced(*SCRIPTED) as server:
-            settings = AgentSettings(version=version, timeout=20.0, prompts=PROMPTS, jobs=4)
+            settings = AgentSettings(version=version, timeout=60.0, prompts=PROMPTS, jobs=4)
             return await check_agent(server.url.replace("http:", f"{scheme}:"), settings)
 
     report = anyio.run(run)

@@ -145,7 +145,7 @@ async def test_a_prompt_that_a_hook_holds_is_not_overtaken_by_its_cancelling(tmp
 
     async with chained(Proxy("one"), proxy, version=version) as client:
         session = await client.new_session(tmp_path)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             async with session.prompt("slow") as turn:
                 await turn.cancel()
                 async for _ in turn:
@@ -183,10 +183,10 @@ async def test_cancelling_a_request_reaches_the_hook_and_the_agent_behind_it(tmp
         group.start_soon(last.run, pairs[1][1])
         group.start_soon(conduct, far, [(str(n), pair[0]) for n, pair in enumerate(pairs)])
         await near.send(b'{"jsonrpc":"2.0","id":1,"method":"_ask/slowly"}')
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             await reached.wait()
         await near.send(b'{"jsonrpc":"2.0","method":"$/cancel_request","params":{"requestId":1}}')
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             answer = await near.receive()
             assert answer == b'{"jsonrpc":"2.0","id":1,"error":{"code":-32800,"message":"Request cancelled"}}'
             await behind.wait()
@@ -222,7 +222,7 @@ async def test_when_a_component_ends_the_client_hears_which_and_the_chain_is_ove
         await near.send(b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}')
         await theirs.receive()
         await theirs.aclose()
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             assert b"the agent has gone" in await near.receive()  # type: ignore[operator]
     await near.aclose()
     assert why == ["the agent has gone"]
@@ -238,7 +238,7 @@ async def test_unknown_methods_and_members_pass_untouched() -> None:
             '{"jsonrpc":"2.0","method":"_future/thing","params":{"é":[1,null,{"_meta":{"x":true}}],"n":1e-7}}'.encode()
         )
         await near.send(line)
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             assert await pairs[1][1].receive() == line.replace(b"1e-7", b"1e-07")
         await near.aclose()
         await pairs[1][1].aclose()
