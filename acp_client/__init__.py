@@ -20,8 +20,9 @@ Over a network (`connect("ws://…")`). When the connection is lost it is made a
 application hears of it (`on_state`). A prompt is never sent twice: of one that the agent did not get the turn ends with
 ConnectionClosed. With our own agent a turn goes on meanwhile; its updates continue where they broke off, each message
 and each change of a call told once, and a question is asked again. Not kept: updates without an id, notices, and what
-the turn cost. With an agent that does not say what became of a prompt, the turn ends with ConnectionClosed and the
-session is resumed. Whatever else is called while the connection is away raises ConnectionClosed.
+the turn cost. With an agent that does not say what became of a prompt, the turn ends with ConnectionClosed, and the
+session is opened again and goes on. One that can only resume tells nothing of what was missed; where its turn goes on,
+a notice says so. Whatever else is called while the connection is away raises ConnectionClosed.
 """
 
 from .client import Client, connect

@@ -94,20 +94,27 @@ class Ledger:
         self._stale: set[tuple[Kind, str]] = set()
         self._facts = Snapshot()
         self._last: tuple[Role, str] | None = None
-        self._nameless = 0
+        self._nameless: dict[Role, int] = {}
+        """Messages without ids so far, by role; in a replay, that it has told."""
         self._snapshot: Snapshot | None = None
 
-    def restart(self) -> None:
-        """A replay begins: what it tells again replaces what is there under the same id."""
+    def begin_replay(self) -> None:
+        """What is told again replaces what is there under the same id, which for messages without one is a number."""
         self._stale = set(self._order)
-        for id in [id for id, message in self._messages.items() if message.nameless]:
-            del self._messages[id]
-            self._order.pop(("message", id), None)
+        self._nameless.clear()
         self._last = None
 
-    def restarted(self) -> None:
-        """The replay is over: what it did not tell again stays."""
+    def end_replay(self, *, complete: bool) -> None:
+        """What was not told again stays; but messages without ids that a `complete` replay lacks were cut otherwise."""
+        for kind, id in self._stale if complete else ():
+            if kind == "message" and self._messages[id].nameless and self._messages[id].role in self._nameless:
+                del self._messages[id], self._order[kind, id]
+                self._snapshot = None
         self._stale.clear()
+
+    def end_message(self) -> None:
+        """What comes without an id from here on is another message."""
+        self._last = None
 
     def apply(self, update: Update) -> Change | None:
         """Take an update; what it changed, None if nothing."""
@@ -250,8 +257,8 @@ class Ledger:
             if self._last is not None and self._last[0] == chunk.role:
                 id = self._last[1]
             else:
-                self._nameless += 1
-                id = f"{chunk.role} {self._nameless}"
+                id = self._next_id(chunk.role)
+                self._fresh("message", id)
                 self._messages[id] = _Said(chunk.role, nameless=True)
             self._last = chunk.role, id
         else:
@@ -259,6 +266,14 @@ class Ledger:
             self._fresh("message", id)
         self._messages.setdefault(id, _Said(chunk.role)).append(chunk.content)
         return Change("message", id)
+
+    def _next_id(self, role: Role) -> str:
+        """What a message without an id is called: as it was called before, if this is a replay."""
+        while True:
+            number = self._nameless[role] = self._nameless.get(role, 0) + 1
+            id = f"{role} {number}"
+            if id not in self._messages or ("message", id) in self._stale:
+                return id
 
     def _passed_on(self, id: str, update: SessionMessage | SessionMessageChunk) -> Change:
         self._fresh("session_message", id)

@@ -80,8 +80,8 @@ async def rejoin(
     """`Surface.rejoin`, of either version; `turns` are its turns by session."""
     turn = turns[id] = RejoinedTurn(surface.connection)
     try:
-        opened = await open_again(surface, id, place, replay=True)
-        return opened, _rejoined(turn, opened.meta, prompt)
+        opened = await open_again(surface, id, place, replay=surface.can_replay)
+        return opened, _rejoined(turn, opened.meta, prompt, replayed=surface.can_replay)
     except BaseException:
         turns.pop(id, None)
         raise
@@ -102,13 +102,12 @@ async def open_again(surface: Surface, id: str, place: Place, *, replay: bool) -
 def may_load(surface: Surface, error: AcpError) -> bool:
     """Whether a session that could not be resumed may be loaded: some agents announce both and have only that."""
     lacks = isinstance(error, RequestError) and error.code == ErrorCode.METHOD_NOT_FOUND
-    return surface.can_load and (lacks or isinstance(error, LocalProtocolError))
+    return surface.can_replay and (lacks or isinstance(error, LocalProtocolError))
 
 
-def _rejoined(turn: RejoinedTurn, meta: Mapping[str, Any] | None, prompt: str) -> RejoinedTurn:
+def _rejoined(turn: RejoinedTurn, meta: Mapping[str, Any], prompt: str, *, replayed: bool) -> RejoinedTurn:
     """The turn of a prompt, by what the agent says of it. Raises ConnectionClosed where it is lost."""
-    fate = (meta or {}).get(TURN_META)
-    match fate:
+    match fate := meta.get(TURN_META):
         case {"prompt": str(name), "running": bool(running)} if name == prompt:
             if not running:
                 turn.settle({**fate})
@@ -116,4 +115,5 @@ def _rejoined(turn: RejoinedTurn, meta: Mapping[str, Any] | None, prompt: str) -
         case {"prompt": _}:
             raise ConnectionClosed("the connection was lost before the agent had the prompt; it was not sent again")
         case _:
-            raise ConnectionClosed("the connection was lost in the turn, and the agent does not say what became of it")
+            words = "the connection was lost in the turn, and the agent does not say what became of it"
+            raise ConnectionClosed(words if replayed else f"{words}, nor what it said meanwhile")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import anyio
@@ -26,6 +27,7 @@ from acp.updates import (
     Message,
     MessageChunk,
     ModeChanged,
+    Notice,
     OtherOption,
     SessionInfo,
     StateUnknown,
@@ -59,6 +61,11 @@ KEPT_CALLS = 1024
 """Tool calls that a session remembers, to complete what a permission request leaves out."""
 CATCH_UP = 1.0
 """Seconds that a question waits for the updates before it to be read."""
+GAP = Notice(
+    "warning",
+    "Something may be missing here",
+    "The connection was lost for a while, and the agent cannot tell again what it said meanwhile.",
+)
 
 OnClose = Callable[[str], None]
 
@@ -253,31 +260,32 @@ class Session:
         """
         self.surface, turn = surface, self.turn
         if turn is None or turn.has_ended:
-            if any(terminal.exit is None for terminal in self.snapshot.terminals.values()):
+            runs = any(terminal.exit is None for terminal in self.snapshot.terminals.values())
+            if runs and surface.can_replay:  # perhaps no more, and nobody was there to hear of its end
                 await self._learn_again(surface)
             else:
                 await self._resume(surface)
             return None
-        text = "".join(block.text for block in turn.blocks if isinstance(block, TextBlock))
-        plans = self.snapshot.plans
-        self._catch_up = CatchUp(self._told, self._calls, plans, text, whole=self.saw_beginning)
-        self._ledger.restart()
         try:
-            assert turn.name is not None  # since there is a supervisor
-            opened, pending = await surface.rejoin(self.id, self.place, turn.name)
-            self.take(opened)
-            if turn.is_cancelled:
-                await surface.cancel(self.id)
-            return turn, pending
+            return turn, await self._rejoin_turn(surface, turn)
         except HeldElsewhere:
             raise
         except AcpError as error:
             if surface.connection.closed:
                 raise
             return turn, error
-        finally:
-            self._catch_up = None
-            self._ledger.restarted()
+
+    async def _rejoin_turn(self, surface: Surface, turn: Turn) -> PendingTurn:
+        text = "".join(block.text for block in turn.blocks if isinstance(block, TextBlock))
+        assert turn.name is not None  # since there is a supervisor
+        with self._replaying(text) if surface.can_replay else nullcontext():
+            opened, pending = await surface.rejoin(self.id, self.place, turn.name)
+            self.take(opened)
+        if not surface.can_replay:
+            await self.receive(GAP)
+        if turn.is_cancelled:
+            await surface.cancel(self.id)
+        return pending
 
     async def _resume(self, surface: Surface) -> None:
         try:
@@ -288,19 +296,31 @@ class Session:
             await self._learn_again(surface)
 
     async def _learn_again(self, surface: Surface) -> None:
-        """Read the history once more: what ran in the background has ended perhaps, and nobody was there to hear it."""
-        self._catch_up = CatchUp(self._told, self._calls, self.snapshot.plans, None, whole=self.saw_beginning)
-        self._ledger.restart()
-        try:
+        with self._replaying(None):
             self.take(await open_again(surface, self.id, self.place, replay=True))
+
+    @contextmanager
+    def _replaying(self, prompt: str | None) -> Generator[None]:
+        """What comes while the block lasts is the history once more. `prompt` is the running turn's."""
+        self._catch_up = CatchUp(self._told, self._calls, self.snapshot.plans, prompt, whole=self.saw_beginning)
+        self._ledger.begin_replay()
+        complete = False
+        try:
+            yield
+            complete = True
         finally:
             self._catch_up = None
-            self._ledger.restarted()
+            self._ledger.end_replay(complete=complete)
 
     async def _receive_again(self, update: Update, catch_up: CatchUp) -> None:
         """Take an update of a replay: the state as a whole, the application what it has not heard."""
-        if not (self.surface.dialect.version == 1 and isinstance(update, MessageChunk) and update.role == "user"):
-            self._note(update)  # of what the user said, version 1 has a note already
+        match update:
+            case MessageChunk("user") if self.surface.dialect.version == 1:
+                self._ledger.end_message()  # which has what the user said already
+            case MessageChunk(message_id=None) if not self.saw_beginning:
+                pass  # nobody can say whether it is there already
+            case _:
+                self._note(update)
         for missed in catch_up.missed(update):
             for word in self._words(missed):
                 await self._deliver(word)

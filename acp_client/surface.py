@@ -214,8 +214,8 @@ class Surface(Protocol):
         ...
 
     @property
-    def can_load(self) -> bool:
-        """Whether the agent may replay a session that it cannot resume; in version 2 one method does both."""
+    def can_replay(self) -> bool:
+        """Whether the agent tells what was said in a session when it opens it again; some can only go on with it."""
         ...
 
     def accept(self, answer: Json) -> None:
@@ -235,7 +235,7 @@ class Surface(Protocol):
     async def rejoin(self, id: str, place: Place, prompt: str) -> tuple[Opened, PendingTurn]:
         """Open a session on this connection that was open on another, where the turn of a prompt had not ended.
 
-        The history is replayed and the turn goes on. Raises ConnectionClosed where that is lost.
+        The history is replayed, if the agent can, and the turn goes on. Raises ConnectionClosed where that is lost.
         """
         ...
 

@@ -72,7 +72,7 @@ class SurfaceV1:
         return bool(self._mcp.acp)
 
     @property
-    def can_load(self) -> bool:
+    def can_replay(self) -> bool:
         return self._loads
 
     # How it begins -------------------------------------------------------------------------------

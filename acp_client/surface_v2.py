@@ -70,8 +70,8 @@ class SurfaceV2:
         return self._able.mcp is not None and self._able.mcp.acp is not None
 
     @property
-    def can_load(self) -> bool:
-        return False
+    def can_replay(self) -> bool:
+        return True
 
     # How it begins -------------------------------------------------------------------------------
 

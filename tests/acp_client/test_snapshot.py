@@ -166,7 +166,7 @@ def test_what_did_not_change_is_shared_between_snapshots() -> None:
 histories = st.lists(version_2 | calls, max_size=12)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(histories)
 def test_any_updates_make_a_snapshot(updates: list[Update]) -> None:
     said = after(*updates)
@@ -176,24 +176,38 @@ def test_any_updates_make_a_snapshot(updates: list[Update]) -> None:
         assert id in shown[kind]
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.builds(chunk, st.text(max_size=3), st.sampled_from(["a", "b", None])) | calls, max_size=12))
-def test_a_replay_gives_the_same_messages_and_calls_once(updates: list[Update]) -> None:
+said = st.builds(chunk, st.text(max_size=3), st.sampled_from(["a", "b", None]), st.sampled_from(["agent", "thought"]))
+
+
+@settings(max_examples=100)
+@given(st.lists(said | calls, max_size=12), st.integers(0, 12))
+def test_a_replay_gives_the_same_whatever_has_ids_and_so_does_one_after_another_that_was_cut(
+    updates: list[Update], cut: int
+) -> None:
     ledger = Ledger()
     for update in updates:
         ledger.apply(update)
     once = ledger.snapshot
-    ledger.restart()
-    for update in updates:
+    for told, complete in ((updates[:cut], False), (updates, True)):
+        ledger.begin_replay()
+        for update in told:
+            ledger.apply(update)
+        ledger.end_replay(complete=complete)
+    assert ledger.snapshot == once
+
+
+def test_messages_without_ids_that_a_replay_cuts_otherwise_are_there_once() -> None:
+    ledger = Ledger()
+    for update in (chunk("a", None), ToolCall("t", "T"), chunk("b", None), chunk("hm", None, "thought")):
         ledger.apply(update)
-    twice = ledger.snapshot
-    assert twice.calls == once.calls
-    assert {m.id: m for m in twice.messages.values() if " " not in m.id} == {
-        m.id: m for m in once.messages.values() if " " not in m.id
-    }
-    assert [m.text for m in twice.messages.values() if " " in m.id] == [
-        m.text for m in once.messages.values() if " " in m.id
-    ]
+    ledger.begin_replay()
+    for update in (chunk("ab", None), chunk("c", None)):
+        ledger.apply(update)
+    ledger.end_replay(complete=True)
+    ledger.apply(TurnEnded("end_turn"))
+    ledger.apply(chunk("d", None))
+    assert [message.text for message in ledger.snapshot.messages.values()] == ["hm", "abc", "d"]
+    assert [id for _, id in ledger.snapshot.order] == ["agent 1", "t", "thought 1", "agent 2"]
 
 
 def test_a_plan_may_be_a_file_or_a_text_and_each_replaces_what_was_there() -> None:
