@@ -50,8 +50,9 @@ class Past:
         return max(self.cache.bytes_used(), self.planned if self.busy else 0)
 
     def reach(self, common: int) -> int:
-        """The most of the first `common` tokens that can be kept."""
-        if common == len(self.tokens) or self.cache.can_rewind(common):
+        """The most of the first `common` tokens that can be kept, also by another past beside this one: a mark, which
+        this one's cache alone can go back to, does not count."""
+        if common == len(self.tokens) or (self.cache.length < self.cache.shortest and self.cache.can_rewind(common)):
             return common
         return max((place for place in self.places if place <= common), default=0)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_engine import CONFIG, LAGUNA, WINDOW, asked, plainly
 from test_sharing import prompt, settle
@@ -232,6 +232,16 @@ turns = st.lists(
 )
 
 
+@example(  # a fork from within a few tokens that have just come
+    turns=[
+        *((0, "go on", 0, 1, 1, steps) for steps in (2, 0, 1)),
+        (0, "go on", 0, 15, 2, 0),
+        (0, "go on", 0, 1, 1, 0),
+        (0, "change", 66, 1, 1, 0),
+    ],
+    rings=None,
+    tokens=None,
+)
 @given(turns, st.sampled_from((None, 2, 6)), st.sampled_from((None, 500)))
 @settings(max_examples=40, deadline=None)
 def test_conversations_that_grow_fork_change_and_break_off_say_what_they_would_say_alone(
