@@ -4,7 +4,7 @@
     worker ─► relay                             the thread that torch runs on, and the way back from it
     engine ─► generation ─► sampler  stopping   whose turn it is; one answer: drawn, forced, held back, ended
       ├► past                                   what was computed before, and which of it a prompt begins with
-      └► guess                                  what may come next, as it came before, and whether to try pays
+      └► guess ─► ngrams                        what may come next, as it came before, and whether to try pays
 
 What it promises. A request gets the tokens that it would get alone: with float32 logits within 1e-5, and a seed's n-th
 draw depends on seed and n alone. A prompt is cut at multiples of the chunk, at its marks and at its end, whatever else

@@ -271,7 +271,7 @@ class Engine:
         """What may follow the token that is due, as far as it pays to run it too."""
         assert one.past is not None
         if one.guesser is None:
-            one.guesser = Guesser(one.tokens, len(one.request.prompt), self.costs)
+            one.guesser = Guesser(one.tokens, len(one.request.prompt), self.costs, one.past.trigrams)
         if one.guesser.resting:
             return []
         return one.guesser.next(min(SHORT, one.past.cache.shortest, one.limit - one.generated) - 1)

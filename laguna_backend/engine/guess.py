@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Sequence
 from statistics import median
 
-GRAM = 3
-"""tokens that have to have stood before; in common with the place found there may be many more"""
+from .ngrams import Trigrams
+
 LONGEST = 32
 """tokens in common beyond which no more are counted"""
 SHARE = 0.02
@@ -78,36 +78,31 @@ class Odds:
 class Lookup:
     """The place in `tokens` that what comes last stood at before. They only grow; those from `said` on are an answer's.
 
-    Every three tokens are kept in a table by the place of what followed them: about 170 bytes a token.
+    `trigrams` may be those of an earlier turn: what is new is taken in.
     """
 
-    def __init__(self, tokens: Sequence[int], said: int) -> None:
-        self.tokens, self.odds = tokens, Odds()
-        known = list(tokens[:said])
-        threes = zip(known, known[1:], known[2:-1], strict=False)
-        self.table = dict(zip(threes, range(GRAM, said), strict=False))
-        self.seen = said
+    def __init__(self, tokens: Sequence[int], said: int, trigrams: Trigrams) -> None:
+        self.tokens, self.odds, self.trigrams = tokens, Odds(), trigrams
+        trigrams.follow(tokens[:said])
         self.at = self.common = 0  # the place of what may follow, 0 where there is none; how long the places agree
         self.find()
 
     def catch_up(self) -> None:
         """Take in the tokens that came."""
         tokens = self.tokens
-        for place in range(self.seen, len(tokens)):
-            self.seen = place + 1
+        for place in range(len(self.trigrams.tokens), len(tokens)):
             if self.at:
                 came = tokens[self.at] == tokens[place]
                 self.odds.add(self.common, came)
                 self.at, self.common = (self.at + 1, self.common + 1) if came else (0, 0)
-            if place >= GRAM:
-                self.table[tokens[place - 3], tokens[place - 2], tokens[place - 1]] = place
+            self.trigrams.add(tokens[place])
             if not self.at:
                 self.find()
 
     def find(self) -> None:
         """Look for the last time that the last tokens seen stood before, and how much before them is the same."""
-        tokens, end = self.tokens, self.seen
-        if end >= GRAM and (at := self.table.get((tokens[end - 3], tokens[end - 2], tokens[end - 1]))):
+        tokens, end = self.trigrams.tokens, len(self.trigrams.tokens)
+        if at := self.trigrams.last():
             back = 1
             while back <= min(at, LONGEST) and tokens[at - back] == tokens[end - back]:
                 back += 1
@@ -129,8 +124,8 @@ class Guesser:
     Against passes of one token each, guesses lose no more than `FIRST` passes and `SHARE` of them, whatever they cost.
     """
 
-    def __init__(self, tokens: Sequence[int], said: int, costs: Costs) -> None:
-        self.tokens, self.said, self.costs = tokens, said, costs
+    def __init__(self, tokens: Sequence[int], said: int, costs: Costs, trigrams: Trigrams) -> None:
+        self.tokens, self.said, self.costs, self.trigrams = tokens, said, costs, trigrams
         self.lookup: Lookup | None = None  # made when there may be something to guess: it reads all that was said
         self.plain: deque[float] = deque(maxlen=SAMPLES)  # seconds of the latest passes without guesses
         self.credit = FIRST
@@ -142,7 +137,7 @@ class Guesser:
         """Guesses to run with the token that is due, no more than `most`; often none."""
         if self.resting or len(self.plain) < 2:
             return []
-        lookup = self.lookup = self.lookup or Lookup(self.tokens, self.said)
+        lookup = self.lookup = self.lookup or Lookup(self.tokens, self.said, self.trigrams)
         lookup.catch_up()
         if self.in_a_row == IN_A_ROW:
             return []

@@ -15,9 +15,12 @@ from torch import Tensor
 
 from ..model.cache import KVCache, Snapshot
 from .limits import Limits
+from .ngrams import Trigrams, common
 
 ROOM = 1024
 """tokens of an answer that room is made for at once; more is made as it grows"""
+KEPT_TRIGRAMS = 8
+"""idle pasts whose trigrams are kept: they are a small part of a past, and are not counted with it"""
 
 
 @dataclass(slots=True)
@@ -32,13 +35,15 @@ class Place:
 class Past:
     """The tokens that one sequence has seen, their cache, and the places that it can go back to.
 
-    While it is busy, `planned` is what its cache may come to take, in bytes.
+    While it is busy, `planned` is what its cache may come to take, in bytes. `trigrams` are of what was last guessed
+    from, not always of all its tokens.
     """
 
     def __init__(self, cache: KVCache, session: str | None) -> None:
         self.cache, self.session = cache, session
         self.tokens: list[int] = []
         self.places: dict[int, Place] = {}
+        self.trigrams = Trigrams()
         self.busy = True
         self.planned = self.used = 0
 
@@ -102,7 +107,7 @@ class Pasts:
             self.make_room(size, keep=source)
             past = self.add(Past(source.cache.fork(source.snapshot(length), min(len(tokens) + ROOM, planned)), session))
             source.used = next(self.clock)
-            past.tokens = source.tokens[:length]
+            past.tokens, past.trigrams = source.tokens[:length], source.trigrams.copy()
             past.places = {at: replace(place) for at, place in source.places.items() if at <= length}
         past.busy, past.planned, past.session, past.used = True, size, session, next(self.clock)
         past.cache.planned = planned
@@ -131,6 +136,9 @@ class Pasts:
     def release(self, past: Past) -> None:
         """Nobody uses it for now."""
         past.busy, past.used = False, next(self.clock)
+        idle = sorted((past for past in self.all if not past.busy and past.trigrams.tokens), key=lambda past: past.used)
+        for one in idle[:-KEPT_TRIGRAMS]:
+            one.trigrams = Trigrams()
         self.make_room(0)
 
     def drop(self, past: Past) -> None:
@@ -180,14 +188,3 @@ class Pasts:
             if total <= self.limits.snapshots or used == now:
                 return
             total -= one.places.pop(at).snapshot.bytes_used()
-
-
-def common(one: list[int], other: list[int]) -> int:
-    """How many tokens both begin with."""
-    low, high = 0, min(len(one), len(other))
-    if one[:high] == other[:high]:
-        return high
-    while low + 1 < high:  # equal up to `low`, not up to `high`
-        middle = (low + high) // 2
-        low, high = (middle, high) if one[low:middle] == other[low:middle] else (low, middle)
-    return low

@@ -16,9 +16,12 @@ from test_engine import LAGUNA, PROMPT, asked, plainly
 from test_past import cold, near
 from test_sharing import Watched, failing, prompt, settle
 
+from laguna_backend.engine import guess
 from laguna_backend.engine.generation import Generation
-from laguna_backend.engine.guess import FIRST, GRAM, LONGEST, SHARE, SHORTEST, Costs, Guesser, Lookup
+from laguna_backend.engine.guess import FIRST, LONGEST, SHARE, SHORTEST, Costs, Guesser, Lookup
 from laguna_backend.engine.limits import Limits
+from laguna_backend.engine.ngrams import GRAM, Trigrams
+from laguna_backend.engine.past import KEPT_TRIGRAMS
 from laguna_backend.engine.relay import Cancelled
 from laguna_backend.engine.request import Allowed, CacheFull, Finish, Forced, Request, Rule, Step
 from laguna_backend.model.cache import Storage
@@ -214,7 +217,7 @@ def test_where_there_is_no_memory_for_guesses_what_was_computed_stays(monkeypatc
 def test_guesses_are_what_followed_where_the_same_tokens_stood(tokens: list[int], data: st.DataObject) -> None:
     said = data.draw(st.integers(0, len(tokens)))
     known = tokens[:said]
-    lookup = Lookup(known, said)
+    lookup = Lookup(known, said, Trigrams())
     while True:
         end = len(known)
         before = [at for at in range(GRAM, end) if known[at - GRAM : at] == known[end - GRAM :]]
@@ -233,6 +236,49 @@ def test_guesses_are_what_followed_where_the_same_tokens_stood(tokens: list[int]
             return
         known += tokens[end : end + data.draw(st.integers(1, 9))]
         lookup.catch_up()
+
+
+@given(st.lists(st.lists(st.integers(0, 2), max_size=30), max_size=6), st.data())
+@settings(max_examples=200, deadline=None)
+def test_trigrams_that_follow_are_those_of_the_tokens_alone(many: list[list[int]], data: st.DataObject) -> None:
+    kept, tokens = Trigrams(), list[int]()
+    for more in many:
+        tokens = tokens[: data.draw(st.integers(0, len(tokens)))] + more
+        kept.follow(tokens)
+        alone = Trigrams()
+        alone.follow(tokens)
+        assert (kept.tokens, kept.table, kept.last()) == (tokens, alone.table, alone.last())
+        kept = data.draw(st.sampled_from([kept, kept.copy()]))
+
+
+def test_a_next_turn_takes_in_only_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guess, "SHORTEST", 0.0)
+    one, alone = (Watched(LAGUNA, storage="float32", limits=Limits(guess=guesses)) for guesses in (True, False))
+    tokens, work = prompt(3, 200), 0
+    for turn, session in enumerate("aaa"):
+        request = asked(tokens, 12, session=session)
+        said, _ = ask(one, request)
+        assert [step.token for step in said] == [step.token for step in ask(alone, request)[0]]
+        trigrams = max(one.pasts.all, key=lambda past: past.used).trigrams
+        new = trigrams.work - work
+        assert new == len(trigrams.tokens) if turn == 0 else new <= 12 + 20 + 12  # an answer, what is asked, an answer
+        work = trigrams.work
+        tokens = [*tokens, *(step.token for step in said), *prompt(turn, 20)]
+    ask(one, asked(tokens[:250], 12, session="b"))
+    first, other = one.pasts.all
+    assert (first.session, other.session) == ("a", "b")
+    assert first.trigrams.work == work
+    assert other.trigrams.work <= work + 12 + 1  # a fork begins with those of the past that it is of
+
+
+def test_few_pasts_that_nobody_uses_keep_trigrams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guess, "SHORTEST", 0.0)
+    one = Watched(LAGUNA, storage="float32", limits=Limits())
+    for seed in range(KEPT_TRIGRAMS + 3):
+        ask(one, asked(prompt(seed, 20), 6, session=str(seed)))
+    kept = [past for past in one.pasts.all if past.trigrams.tokens]
+    assert len(one.pasts.all) == KEPT_TRIGRAMS + 3
+    assert kept == sorted(one.pasts.all, key=lambda past: past.used)[3:]
 
 
 # Whether it pays -----------------------------------------------------------------------------------------
@@ -270,14 +316,14 @@ def test_no_text_and_no_cost_make_it_slower_by_more_than_the_credit(
 ) -> None:
     costs = list(itertools.accumulate(steps, initial=1.0))  # one token more costs no more than by itself
     tokens, coming = copied(length, faults, seed)
-    spent = spend(Guesser(tokens, len(tokens), Costs()), tokens, coming, lambda count: costs[count - 1])
+    spent = spend(Guesser(tokens, len(tokens), Costs(), Trigrams()), tokens, coming, lambda count: costs[count - 1])
     assert spent <= len(coming) * (1 + SHARE) + FIRST + 1e-6
 
 
 def test_nothing_is_guessed_where_a_pass_is_over_sooner_than_it_is_guessed() -> None:
     tokens = [1, 2, 3, 4] * 20
     for seconds, guesses in ((SHORTEST / 2, 0), (2 * SHORTEST, 7)):
-        guesser = Guesser(tokens, len(tokens), Costs())
+        guesser = Guesser(tokens, len(tokens), Costs(), Trigrams())
         guesser.costs.measured = {count: (1, deque([1.0])) for count in range(2, 9)}  # passes of more cost no more
         for _ in range(3):
             guesser.took(0, 1, seconds)
@@ -286,14 +332,16 @@ def test_nothing_is_guessed_where_a_pass_is_over_sooner_than_it_is_guessed() -> 
 
 def test_what_is_repeated_is_said_several_times_as_fast() -> None:
     tokens, coming = copied(500, 0.02, 7)
-    spent = spend(Guesser(tokens, len(tokens), Costs()), tokens, coming, lambda count: 1 + 0.1 * (count - 1))
+    spent = spend(
+        Guesser(tokens, len(tokens), Costs(), Trigrams()), tokens, coming, lambda count: 1 + 0.1 * (count - 1)
+    )
     assert len(coming) / spent > 2.5
 
 
 def test_guesses_that_do_not_pay_are_tried_again_now_and_then() -> None:
     costs = Costs()
     tokens, coming = copied(2000, 0.02, 8)
-    guesser = Guesser(tokens, len(tokens), costs)
+    guesser = Guesser(tokens, len(tokens), costs, Trigrams())
     dear = spend(guesser, tokens, coming[:1000], lambda count: float(count))
     assert 1000 <= dear <= 1000 * (1 + SHARE) + FIRST
     cheap = spend(guesser, tokens, coming[1000:], lambda count: 1 + 0.1 * (count - 1))
@@ -308,7 +356,7 @@ def test_a_pass_in_so_many_is_without_guesses_to_know_what_that_costs() -> None:
         counts.append(count)
         return 1 + 0.05 * (count - 1)
 
-    spend(Guesser(tokens, len(tokens), Costs()), tokens, coming, cost)
+    spend(Guesser(tokens, len(tokens), Costs(), Trigrams()), tokens, coming, cost)
     late = counts[len(counts) // 2 :]
     assert 0 < sum(count == 1 for count in late) <= len(late) // 16
 
@@ -336,5 +384,5 @@ def test_an_uneven_clock_does_not_make_guesses_pay_that_do_not(step: float, seed
         now, work = now + took, work + cost
         return took
 
-    spend(Guesser(first, len(first), Costs()), first, coming, seconds)
+    spend(Guesser(first, len(first), Costs(), Trigrams()), first, coming, seconds)
     assert len(coming) / work >= 0.97

@@ -17,7 +17,7 @@ from torch import Tensor
 from laguna_backend.engine.engine import Engine
 from laguna_backend.engine.generation import Generation
 from laguna_backend.engine.limits import Limits
-from laguna_backend.engine.past import common
+from laguna_backend.engine.ngrams import common
 from laguna_backend.engine.request import Finish, Step
 from laguna_backend.model.cache import KVCache
 
