@@ -13,7 +13,7 @@ import base64
 import binascii
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from itertools import groupby
+from itertools import count, groupby
 from typing import Any
 
 from acp.merging import merged
@@ -75,6 +75,8 @@ MOST_NOTICES = 100
 _SHOWN = ("message", "call", "plan", "terminal", "compaction", "subagent", "session_message")
 """The kinds of which there may be many, and that have a place in what is shown."""
 _OF_SUBAGENT = ("title", "description", "capabilities", "state", "cwd", "directories")
+_ASKED: tuple[Role, str] = "user", ""
+"""In the place of the last message: the user's words, in a replay."""
 _OF_MESSAGE = ("sender", "recipient", "sender_message", "recipient_message")
 
 
@@ -94,35 +96,47 @@ class Ledger:
         self._stale: set[tuple[Kind, str]] = set()
         self._facts = Snapshot()
         self._last: tuple[Role, str] | None = None
-        self._nameless: dict[Role, int] = {}
-        """Messages without ids so far, by role; in a replay, that it has told."""
+        self._asked: list[str] = []
+        """The user's messages."""
+        self._turn = 0
+        """How many of them there were before what comes now."""
         self._snapshot: Snapshot | None = None
 
     def begin_replay(self) -> None:
-        """What is told again replaces what is there under the same id, which for messages without one is a number."""
+        """What is told again replaces what is there under the same id; a message without one has that of its place."""
         self._stale = set(self._order)
-        self._nameless.clear()
+        self._turn = 0
         self._last = None
+
+    def asked_again(self, chunk: MessageChunk) -> None:
+        """The replay has come to what the user said, which is here already (version 1); then the answer follows."""
+        following = self._asked[self._turn : self._turn + 1]
+        begins = any(_begins_with(self._messages[id], chunk.content) for id in following)
+        if begins or self._last != _ASKED:
+            self._turn += 1
+        self._last = _ASKED
 
     def end_replay(self, *, complete: bool) -> None:
         """What was not told again stays; but messages without ids that a `complete` replay lacks were cut otherwise."""
-        for kind, id in self._stale if complete else ():
-            if kind == "message" and self._messages[id].nameless and self._messages[id].role in self._nameless:
-                del self._messages[id], self._order[kind, id]
+        nameless = {id: said.role for id, said in self._messages.items() if said.nameless}
+        told = {role for id, role in nameless.items() if ("message", id) not in self._stale}
+        for id, role in nameless.items() if complete else ():
+            if role in told and ("message", id) in self._stale:
+                del self._messages[id], self._order["message", id]
                 self._snapshot = None
         self._stale.clear()
-
-    def end_message(self) -> None:
-        """What comes without an id from here on is another message."""
-        self._last = None
+        self._turn = len(self._asked)
 
     def apply(self, update: Update) -> Change | None:
         """Take an update; what it changed, None if nothing."""
         change = self._apply(update)
         if change is not None:
             self._snapshot = None
-            if change.kind in _SHOWN:
-                self._order.setdefault((change.kind, change.id))
+            if change.kind in _SHOWN and (change.kind, change.id) not in self._order:
+                self._order[change.kind, change.id] = None
+                if change.kind == "message" and self._messages[change.id].role == "user":
+                    self._asked.append(change.id)
+                    self._turn = len(self._asked)
         if not isinstance(update, MessageChunk):
             self._last = None
         return change
@@ -268,12 +282,12 @@ class Ledger:
         return Change("message", id)
 
     def _next_id(self, role: Role) -> str:
-        """What a message without an id is called: as it was called before, if this is a replay."""
-        while True:
-            number = self._nameless[role] = self._nameless.get(role, 0) + 1
-            id = f"{role} {number}"
+        """What a message without an id is called: by its place in its turn, so in a replay as it was called before."""
+        for number in count(1):
+            id = f"{role} {self._turn}.{number}"
             if id not in self._messages or ("message", id) in self._stale:
                 return id
+        raise AssertionError
 
     def _passed_on(self, id: str, update: SessionMessage | SessionMessageChunk) -> Change:
         self._fresh("session_message", id)
@@ -383,6 +397,16 @@ class _Output:
         if self._frozen is None:
             self._frozen = replace(self._shown, id=id, output=bytes(self._output), cut=self._cut)
         return self._frozen
+
+
+def _begins_with(said: _Said, block: Block) -> bool:
+    match said.content(), block:
+        case (TextBlock(whole), *_), TextBlock(text):
+            return whole.startswith(text)
+        case (first, *_), _:
+            return first == block
+        case _:
+            return False
 
 
 def _text(value: object) -> str | None:

@@ -76,15 +76,18 @@ class RejoinedTurn:
 
 async def rejoin(
     surface: Surface, turns: MutableMapping[str, Any], id: str, place: Place, prompt: str
-) -> tuple[Opened, RejoinedTurn]:
+) -> tuple[Opened, RejoinedTurn | ConnectionClosed]:
     """`Surface.rejoin`, of either version; `turns` are its turns by session."""
     turn = turns[id] = RejoinedTurn(surface.connection)
+    goes_on = False
     try:
         opened = await open_again(surface, id, place, replay=surface.can_replay)
-        return opened, _rejoined(turn, opened.meta, prompt, replayed=surface.can_replay)
-    except BaseException:
-        turns.pop(id, None)
-        raise
+        lost = _fate(turn, opened.meta, prompt, replayed=surface.can_replay)
+        goes_on = lost is None
+        return opened, lost or turn
+    finally:
+        if not goes_on:
+            turns.pop(id, None)
 
 
 async def open_again(surface: Surface, id: str, place: Place, *, replay: bool) -> Opened:
@@ -105,15 +108,15 @@ def may_load(surface: Surface, error: AcpError) -> bool:
     return surface.can_replay and (lacks or isinstance(error, LocalProtocolError))
 
 
-def _rejoined(turn: RejoinedTurn, meta: Mapping[str, Any], prompt: str, *, replayed: bool) -> RejoinedTurn:
-    """The turn of a prompt, by what the agent says of it. Raises ConnectionClosed where it is lost."""
+def _fate(turn: RejoinedTurn, meta: Mapping[str, Any], prompt: str, *, replayed: bool) -> ConnectionClosed | None:
+    """Tell the turn of a prompt what the agent says of it; why it is lost, if it is."""
     match fate := meta.get(TURN_META):
         case {"prompt": str(name), "running": bool(running)} if name == prompt:
             if not running:
                 turn.settle({**fate})
-            return turn
+            return None
         case {"prompt": _}:
-            raise ConnectionClosed("the connection was lost before the agent had the prompt; it was not sent again")
+            return ConnectionClosed("the connection was lost before the agent had the prompt; it was not sent again")
         case _:
             words = "the connection was lost in the turn, and the agent does not say what became of it"
-            raise ConnectionClosed(words if replayed else f"{words}, nor what it said meanwhile")
+            return ConnectionClosed(words if replayed else f"{words}, nor what it said meanwhile")

@@ -275,12 +275,14 @@ class Session:
                 raise
             return turn, error
 
-    async def _rejoin_turn(self, surface: Surface, turn: Turn) -> PendingTurn:
+    async def _rejoin_turn(self, surface: Surface, turn: Turn) -> PendingTurn | AcpError:
         text = "".join(block.text for block in turn.blocks if isinstance(block, TextBlock))
         assert turn.name is not None  # since there is a supervisor
         with self._replaying(text) if surface.can_replay else nullcontext():
             opened, pending = await surface.rejoin(self.id, self.place, turn.name)
             self.take(opened)
+        if isinstance(pending, AcpError):
+            return pending
         if not surface.can_replay:
             await self.receive(GAP)
         if turn.is_cancelled:
@@ -316,7 +318,7 @@ class Session:
         """Take an update of a replay: the state as a whole, the application what it has not heard."""
         match update:
             case MessageChunk("user") if self.surface.dialect.version == 1:
-                self._ledger.end_message()  # which has what the user said already
+                self._ledger.asked_again(update)
             case MessageChunk(message_id=None) if not self.saw_beginning:
                 pass  # nobody can say whether it is there already
             case _:

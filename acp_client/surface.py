@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from acp.connection import Connection, Handlers
 from acp.dialect import Dialect
-from acp.errors import LocalProtocolError
+from acp.errors import ConnectionClosed, LocalProtocolError
 from acp.methods import Method
 from acp.unstable import METHODS, Unstable
 from acp.updates import (
@@ -232,10 +232,10 @@ class Surface(Protocol):
         """Open a session that the agent keeps; `replay` asks for its whole history before the answer."""
         ...
 
-    async def rejoin(self, id: str, place: Place, prompt: str) -> tuple[Opened, PendingTurn]:
+    async def rejoin(self, id: str, place: Place, prompt: str) -> tuple[Opened, PendingTurn | ConnectionClosed]:
         """Open a session on this connection that was open on another, where the turn of a prompt had not ended.
 
-        The history is replayed, if the agent can, and the turn goes on. Raises ConnectionClosed where that is lost.
+        The history is replayed, if the agent can; and how the turn goes on, or why it is lost.
         """
         ...
 

@@ -13,7 +13,7 @@ import anyio
 
 from acp.connection import Connection, Handlers, Pending
 from acp.dialect import DIALECTS, Dialect
-from acp.errors import ErrorCode, LocalProtocolError, RequestError
+from acp.errors import ConnectionClosed, ErrorCode, LocalProtocolError, RequestError
 from acp.methods import Method
 from acp.plain import hear_option
 from acp.unions import Free
@@ -131,7 +131,7 @@ class SurfaceV1:
         resumed = await self.connection.call(schema.SESSION_RESUME, schema.ResumeSessionRequest.decode(params))
         return _opened(id, resumed)
 
-    async def rejoin(self, id: str, place: Place, prompt: str) -> tuple[Opened, PendingTurn]:
+    async def rejoin(self, id: str, place: Place, prompt: str) -> tuple[Opened, PendingTurn | ConnectionClosed]:
         return await rejoin(self, self._turns, id, place, prompt)
 
     async def fork_session(self, id: str, place: Place) -> Opened:

@@ -115,7 +115,7 @@ class SurfaceV2:
         request = schema.ResumeSessionRequest.decode({"sessionId": id, **self._place(place), **start})
         return _opened(id, await self.connection.call(schema.SESSION_RESUME, request))
 
-    async def rejoin(self, id: str, place: Place, prompt: str) -> tuple[Opened, PendingTurn]:
+    async def rejoin(self, id: str, place: Place, prompt: str) -> tuple[Opened, PendingTurn | ConnectionClosed]:
         return await rejoin(self, self._turns, id, place, prompt)
 
     async def fork_session(self, id: str, place: Place) -> Opened:

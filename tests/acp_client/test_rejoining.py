@@ -174,7 +174,9 @@ async def test_messages_without_ids_of_several_turns_are_several_after_a_replay(
     async def first(agent: WireAgent) -> None:
         await agent.open_session()
         prompt = await agent.hear_call("session/prompt")
-        await agent.words("first")
+        await agent.words("fir")
+        await agent.update({"sessionUpdate": "tool_call", "toolCallId": "c1", "title": "Count"})  # never told again
+        await agent.words("st")
         await agent.end_turn(prompt)
         await agent.hear_call("session/prompt")
         await agent.words("sec")
@@ -200,8 +202,8 @@ async def test_messages_without_ids_of_several_turns_are_several_after_a_replay(
         async with session.prompt("three") as turn:
             assert await turn.text() == "third"
         messages = session.snapshot.messages
-        shown = [messages[id].text for _, id in session.snapshot.order]
-        assert shown == ["one", "first", "two", "second", "three", "third"]
+        shown = [messages[id].text if kind == "message" else kind for kind, id in session.snapshot.order]
+        assert shown == ["one", "first", "call", "two", "second", "three", "third"]
 
 
 async def test_of_a_history_that_was_never_read_a_replay_brings_no_messages_without_ids() -> None:

@@ -207,7 +207,7 @@ def test_messages_without_ids_that_a_replay_cuts_otherwise_are_there_once() -> N
     ledger.apply(TurnEnded("end_turn"))
     ledger.apply(chunk("d", None))
     assert [message.text for message in ledger.snapshot.messages.values()] == ["hm", "abc", "d"]
-    assert [id for _, id in ledger.snapshot.order] == ["agent 1", "t", "thought 1", "agent 2"]
+    assert [id for _, id in ledger.snapshot.order] == ["agent 0.1", "t", "thought 0.1", "agent 0.2"]
 
 
 def test_a_plan_may_be_a_file_or_a_text_and_each_replaces_what_was_there() -> None:
