@@ -43,7 +43,7 @@ async function workAndServe(agent, sessionId) {
   let end = idle();
   const cancellable = of("tool_call_update", (u) => u.capabilities?.cancel && u.status === "in_progress");
   const ended = of("tool_call_update", (u) => u.status === "cancelled");
-  await ask("run 'sleep 60'");
+  await ask("run sleep 60");
   const { toolCallId } = await cancellable;
   await agent.request(methods.agent.toolCall.cancel, { sessionId, toolCallId });
   const call = (await ended).toolCallId === toolCallId;
