@@ -402,7 +402,7 @@ class _Output:
 def _begins_with(said: _Said, block: Block) -> bool:
     match said.content(), block:
         case (TextBlock(whole), *_), TextBlock(text):
-            return whole.startswith(text)
+            return text != "" and whole.startswith(text)
         case (first, *_), _:
             return first == block
         case _:

@@ -167,7 +167,9 @@ TERMINAL = {"content": [{"type": "terminal", "terminalId": "t1"}], "_meta": {"te
 
 
 async def heard(agent: WireAgent, text: str) -> None:
-    await agent.update({"sessionUpdate": "user_message_chunk", "content": {"type": "text", "text": text}})
+    """Say what the user said, in two pieces."""
+    for piece in (text[:2], text[2:]):
+        await agent.update({"sessionUpdate": "user_message_chunk", "content": {"type": "text", "text": piece}})
 
 
 async def test_messages_without_ids_of_several_turns_are_several_after_a_replay() -> None:
