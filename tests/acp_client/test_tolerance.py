@@ -22,6 +22,10 @@ Sessions and updates
   test_tolerance::a_resume_that_was_advertised_and_is_not_there_is_an_error_and_no_more
 - the same after a lost connection:
   test_tolerance::after_a_lost_connection_a_session_that_cannot_be_resumed_is_loaded_and_told_once
+- resume, and no load, after a lost connection:
+  test_rejoining::a_turn_is_lost_with_an_agent_that_cannot_replay_and_its_session_goes_on
+- a replay of messages without ids:
+  test_rejoining::messages_without_ids_of_several_turns_are_several_after_a_replay
 - options and commands at fault:
   test_tolerance::options_and_commands_that_do_not_fit_are_left_out_and_the_rest_is_taken
 - the same in version 2: test_tolerance::version_2_leaves_out_options_and_commands_that_do_not_fit_too
