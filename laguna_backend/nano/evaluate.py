@@ -185,7 +185,10 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = arguments().parse_args([a for a in (sys.argv[1:] if argv is None else argv) if a != "nano"])
+    parser = arguments()
+    options = parser.parse_args([a for a in (sys.argv[1:] if argv is None else argv) if a != "nano"])
+    if options.tasks < 1:
+        parser.error(f"--tasks is {options.tasks}; it is 1 or more")
     clock = time.monotonic()
     total, passed, failures = anyio.run(evaluate, options.tasks, options.seed, options.model)
     if not options.json:

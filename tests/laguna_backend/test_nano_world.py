@@ -10,7 +10,7 @@ import pytest
 from acp_server.action import ToolProblem
 from acp_server.tools import Toolbox
 from acp_server.workspace.workspace import Workspace
-from laguna_backend.nano.evaluate import held_out_task, new_task
+from laguna_backend.nano.evaluate import held_out_task, main, new_task
 from laguna_backend.nano.names import Names
 from laguna_backend.nano.tasks import FAMILIES, play
 
@@ -59,3 +59,9 @@ async def test_a_command_ends_as_the_simulator_says(tmp_path: Path) -> None:
         assert step.call
         real = await answer(Toolbox(Workspace(directory)), step.call[0], step.call[1])
         assert real.splitlines()[0] == step.response.splitlines()[0], task.prompt
+
+
+def test_no_tasks_are_no_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["nano", "--tasks", "0"])
+    assert "--tasks is 0" in capsys.readouterr().err
