@@ -20,6 +20,7 @@ from pathlib import Path
 
 import anyio
 
+from acp.errors import AcpError
 from acp.updates import MessageChunk, TextBlock, ToolCall
 from acp_client import Client, Host, allow_all, connect
 
@@ -190,7 +191,11 @@ def main(argv: list[str] | None = None) -> int:
     if options.tasks < 1:
         parser.error(f"--tasks is {options.tasks}; it is 1 or more")
     clock = time.monotonic()
-    total, passed, failures = anyio.run(evaluate, options.tasks, options.seed, options.model)
+    try:
+        total, passed, failures = anyio.run(evaluate, options.tasks, options.seed, options.model)
+    except AcpError as error:  # the agent has no such model
+        print(f"laguna eval nano: {error}", file=sys.stderr)
+        return 1
     if not options.json:
         print(f"{'family':10} {'tasks':>6} {'passed':>7} {'rate':>7}")
         for family, count in total.items():
