@@ -20,7 +20,6 @@ from pathlib import Path
 
 import anyio
 
-from acp.errors import AcpError
 from acp.updates import MessageChunk, TextBlock, ToolCall
 from acp_client import Client, Host, allow_all, connect
 
@@ -190,12 +189,10 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args([a for a in (sys.argv[1:] if argv is None else argv) if a != "nano"])
     if options.tasks < 1:
         parser.error(f"--tasks is {options.tasks}; it is 1 or more")
+    if options.model and not Path(options.model).expanduser().is_dir():
+        parser.error(f"there is no checkpoint directory {options.model}")
     clock = time.monotonic()
-    try:
-        total, passed, failures = anyio.run(evaluate, options.tasks, options.seed, options.model)
-    except AcpError as error:  # the agent has no such model
-        print(f"laguna eval nano: {error}", file=sys.stderr)
-        return 1
+    total, passed, failures = anyio.run(evaluate, options.tasks, options.seed, options.model)
     if not options.json:
         print(f"{'family':10} {'tasks':>6} {'passed':>7} {'rate':>7}")
         for family, count in total.items():

@@ -67,8 +67,9 @@ def test_no_tasks_are_no_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--tasks is 0" in capsys.readouterr().err
 
 
-def test_an_agent_without_its_model_is_told_in_a_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["nano", "--tasks", "1", "--model", str(tmp_path / "nowhere")]) == 1
-    said = capsys.readouterr().err
-    assert "there is no checkpoint directory" in said
-    assert "Traceback" not in said
+def test_a_model_that_is_not_there_is_told_before_anything_begins(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["nano", "--tasks", "1", "--model", str(tmp_path / "nowhere")])
+    assert "there is no checkpoint directory" in capsys.readouterr().err
