@@ -32,7 +32,7 @@ from .chat.encoding import Chat
 from .chat.parser import ReplyParser
 from .chat.template import TemplateFailure
 from .chat.thinking import ThinkingBudget
-from .chat.tokenizer import BOS, TokenBytes
+from .chat.tokenizer import BOS, TOOL_CALL, TokenBytes
 from .engine.engine import Engine
 from .engine.generation import Generation, never
 from .engine.request import ContextOverflow, Extras, Finish, Refusal, Request, Rule, Step
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 DEFAULT_MAX_TOKENS = 8192
 REFUSALS = (Refusal, TemplateFailure, FloatingPointError)
-FAILURES = (RuntimeError, MemoryError)  # torch says RuntimeError of everything
+FAILURES = (RuntimeError, MemoryError, OSError)  # torch says RuntimeError of everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,10 @@ class LagunaSpeaker:
         extras: Extras,
         cancelled: Callable[[], bool] = never,
     ) -> Generator[Spoken | None, None, None]:
-        """The same, token by token. Raises ModelError, and Cancelled when asked to stop."""
+        """The same, token by token. Raises ModelError, and Cancelled when asked to stop.
+
+        Where no tools are offered the token that begins a call cannot come: the model answers in words.
+        """
         with told():
             thinking = sampling.thinking is not False
             step_id = f"{self.name}.{next(self.steps)}"
@@ -115,7 +118,8 @@ class LagunaSpeaker:
                 constraints = (*constraints, CallFirst(thinking=thinking))
             if tools and self.calls is not None:
                 constraints = (*constraints, self.calls.of(tools))
-            request = self.request(prompt.ids, sampling, replace(extras, constraints=constraints))
+            barred = () if tools else (TOOL_CALL,)
+            request = self.request(prompt.ids, sampling, replace(extras, constraints=constraints), barred)
             one = self.engine.begin(request, cancelled=cancelled)
             tokens, thought_tokens = list[int](), 0
             said: list[Part] = []
@@ -169,7 +173,9 @@ class LagunaSpeaker:
         finally:
             self.engine.drop(one)
 
-    def request(self, prompt: Sequence[int], sampling: Sampling, extras: Extras) -> Request:
+    def request(
+        self, prompt: Sequence[int], sampling: Sampling, extras: Extras, barred: tuple[int, ...] = ()
+    ) -> Request:
         """What the engine is asked. Raises ModelError for what makes no sense."""
         try:
             return Request(
@@ -180,6 +186,7 @@ class LagunaSpeaker:
                 stop_ids=extras.stop_ids,
                 logprobs=extras.logprobs,
                 constraints=extras.constraints,
+                barred=barred,
                 session=extras.session or sampling.session,
             )
         except ValueError as error:

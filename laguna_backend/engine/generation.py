@@ -83,7 +83,9 @@ class Generation:
             raise FloatingPointError("the model's output is not a number: the weights or the number format are broken")
         free = logits
         if self.mask is not None:
-            logits = masked(logits, self.mask)
+            logits = masked(logits, self.mask, self.request.barred)
+        elif self.request.barred:
+            logits = without(logits, self.request.barred)
         token = self.sampler.draw(logits, self.generated)
         if self.request.logprobs is None:
             self.add(Step(token, self.text_of(token)))
@@ -151,11 +153,20 @@ def joint(allowed: list[Allowed]) -> Allowed | None:
     return Allowed(numpy.logical_and.reduce(tables).tobytes())
 
 
-def masked(logits: Tensor, allowed: Allowed) -> Tensor:
+def masked(logits: Tensor, allowed: Allowed, barred: Collection[int] = ()) -> Tensor:
     """Logits [V] of which only the allowed ones are finite. Raises NothingAllowed when that is none."""
     size = min(len(allowed.mask), logits.shape[-1])
     table = numpy.zeros(logits.shape[-1], dtype=numpy.bool_)
     table[:size] = numpy.frombuffer(allowed.mask, dtype=numpy.uint8)[:size] != 0
+    table[[token for token in barred if token < size]] = False
     if not table.any():
         raise NothingAllowed("the constraints on the answer allow no token at all")
     return logits.masked_fill(~torch.from_numpy(table).to(logits.device), float("-inf"))
+
+
+def without(logits: Tensor, barred: Collection[int]) -> Tensor:
+    """Logits [V] of which the barred ones are not finite: a copy, and no table as large as the vocabulary."""
+    left = logits.clone()
+    for token in barred:
+        left[token : token + 1].fill_(float("-inf"))  # of a token that the model has not, nothing
+    return left

@@ -108,7 +108,8 @@ class Request:
     It ends with one of the model's own stop tokens, of `stop_ids` or of the texts `stop`, with `max_tokens` of them,
     or where the context ends. `logprobs` is how many alternatives to tell of each token, None: not even its own.
     `session` says whose it is: a past of the same session is cut back where the prompt leaves it, another's is copied.
-    `marks` are lengths at which other prompts may leave this one, such as the end of a system prompt.
+    `marks` are lengths at which other prompts may leave this one, such as the end of a system prompt. `barred` tokens
+    are never drawn; they can be forced.
     """
 
     prompt: tuple[int, ...]
@@ -118,6 +119,7 @@ class Request:
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     constraints: tuple[Constraint, ...] = ()
+    barred: tuple[int, ...] = ()
     session: str | None = None
     marks: tuple[int, ...] = ()
 

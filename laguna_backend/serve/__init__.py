@@ -13,6 +13,7 @@ starlette on uvicorn (the extra `serve`), and of our own no more than what they 
 
 What it promises. This machine only, no web page and no rebound name, unless options say otherwise; tokens compared in
 constant time; each principal's conversations are cached apart. Whoever hangs up, or takes nothing for a minute, stops
-the model within a step. Nothing is cut silently: an error in the middle of a stream is an event that says so. All that
-queues is bounded (`Limits`): one too many is told 429 and when to come again.
+the model within a step. Where no tools are offered, or with `tool_choice` none, no call comes. Nothing is cut silently:
+an error in the middle of a stream is an event that says so. All that queues is bounded (`Limits`): one too many is told
+429 and when to come again.
 """

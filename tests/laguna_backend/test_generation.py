@@ -60,6 +60,43 @@ def test_the_limit_ends_it() -> None:
     assert (len(steps), finish and finish.reason) == (2, "length")
 
 
+@pytest.mark.parametrize("mask", [None, bytes(VOCABULARY).replace(b"\0", b"\1")])
+def test_a_barred_token_is_never_drawn_and_can_be_forced(mask: bytes | None) -> None:
+    class Mask:
+        def next(self) -> Allowed | None:
+            return Allowed(mask) if mask else None
+
+        def take(self, token: int) -> None:
+            pass
+
+    best = logits(10, 11, 12)
+    kept = best.clone()
+    for rule in (Rule(), *(Rule(temperature=9.0, seed=seed) for seed in range(20))):
+        one = begin(barred=(10, 12, 99), rule=rule, constraints=(Mask(),), logprobs=1)
+        assert one.draw(best) not in (10, 12)
+        assert one.draw(best) not in (10, 12)
+        [first, _] = [step for step in one.take() if isinstance(step, Step)]
+        assert first.top[0][0] == 10  # what the model would have said
+    assert torch.equal(best, kept)
+    forced, _ = drive(begin(barred=(10,), constraints=(ThinkingBudget(0, (10,), thinking=True),)), [])
+    assert 10 in [step.token for step in forced]
+    with pytest.raises(NothingAllowed):
+        begin(barred=(10,), constraints=(Only(10),)).draw(best)
+
+
+class Only:
+    """Allows one token."""
+
+    def __init__(self, token: int) -> None:
+        self.token = token
+
+    def next(self) -> Allowed:
+        return Allowed.only(self.token)
+
+    def take(self, token: int) -> None:
+        pass
+
+
 # Texts to stop at ----------------------------------------------------------------------------------------
 
 
