@@ -3,7 +3,8 @@
 Beside the checkpoint, or in the user's cache where that cannot be written: one file in the layout of safetensors, whose
 metadata tells how its tensors go together. It is written beside its place and moved there whole, so that two processes
 never see half of it. Its name and its key change with the checkpoint's files (size, time, both ends of their content),
-its configuration, the precision and this layout; a file of another key is packed anew, and removed.
+its configuration, the precision and this layout; a file of another key is packed anew, and removed. Every tensor has a
+checksum, which is looked at while the next one is read: what a disk has changed is packed anew and never run.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import logging
 import os
 import shutil
 import tempfile
+import zlib
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -35,7 +39,7 @@ from .weights import Loaded, Progress, load_weights
 
 log = logging.getLogger("laguna")
 
-LAYOUT = "1"
+LAYOUT = "2"
 """Of the packed blocks and of this file: another one means another key."""
 END = 1 << 20  # bytes of each end of a file that its key is made of
 SUFFIX = ".laguna"
@@ -110,25 +114,22 @@ def write(path: Path, loaded: Loaded) -> None:
     tensors: dict[str, Tensor] = {}
     tree = taken_apart(loaded.weights, "", tensors)
     scales = [[layer, part, value] for (layer, part), value in loaded.cache_scales.items()]
-    header: dict[str, Any] = {
-        "__metadata__": {"tree": json.dumps(tree), "scales": json.dumps(scales), "error": repr(loaded.packing_error)}
-    }
-    at = 0
-    for name, tensor in tensors.items():
-        size = tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [at, at + size]}
-        at += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    told = {"tree": json.dumps(tree), "scales": json.dumps(scales), "error": repr(loaded.packing_error)}
+    sums = dict.fromkeys(tensors, 0)  # not known before the end, and as long as those that will be
+    size = sum(tensor.nbytes for tensor in tensors.values())
     path.parent.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(path.parent).free < 1.02 * at + (1 << 28):
-        raise OSError(0, f"{at / 2**20:,.0f} MiB would fill the disk")
+    if shutil.disk_usage(path.parent).free < 1.02 * size + (1 << 28):
+        raise OSError(0, f"{size / 2**20:,.0f} MiB would fill the disk")
     handle, partial = tempfile.mkstemp(prefix=f"{path.stem}-", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            for tensor in tensors.values():
-                file.write(memoryview(cast("Any", tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())))
+            file.write(header_of(told, sums, tensors))
+            for name, tensor in tensors.items():
+                here = tensor.cpu().contiguous()
+                sums[name] = checksum(here)
+                file.write(view_of(here))
+            file.seek(0)
+            file.write(header_of(told, sums, tensors))
         os.chmod(partial, path.parent.stat().st_mode & 0o666)
         os.replace(partial, path)
     finally:
@@ -136,19 +137,63 @@ def write(path: Path, loaded: Loaded) -> None:
             os.unlink(partial)
 
 
+def header_of(told: dict[str, str], sums: dict[str, int], tensors: dict[str, Tensor]) -> bytes:
+    """The file's beginning. It is as long whatever the sums are."""
+    written = told | {"sums": json.dumps({name: f"{value:08x}" for name, value in sums.items()})}
+    header: dict[str, Any] = {"__metadata__": written | {"sum": f"{sum_of(written):08x}"}}
+    at = 0
+    for name, tensor in tensors.items():
+        end = at + tensor.nbytes
+        header[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def sum_of(told: dict[str, str]) -> int:
+    """CRC-32 of the metadata, but for this number itself."""
+    return zlib.crc32(json.dumps({name: told[name] for name in sorted(told) if name != "sum"}).encode())
+
+
+def checksum(tensor: Tensor) -> int:
+    """CRC-32 of a tensor on the CPU: type, shape and content. Other threads run meanwhile."""
+    return zlib.crc32(view_of(tensor), zlib.crc32(f"{NAMES[tensor.dtype]} {list(tensor.shape)}".encode()))
+
+
+def view_of(tensor: Tensor) -> memoryview:
+    return memoryview(cast("Any", tensor.view(-1).view(torch.uint8).numpy()))
+
+
 def read(path: Path, device: torch.device | str = "cpu") -> Loaded:
     """What `write` wrote, on a device.
 
-    Raises CheckpointError where the file is not whole, KeyError and the like where it is not of this layout.
+    Raises CheckpointError where the file is not whole or not as it was written, KeyError and the like where it is not
+    of this layout.
     """
-    with closing(Shard(path)) as shard:
+    with closing(Shard(path)) as shard, ThreadPoolExecutor(1) as pool:
         told = shard.metadata
+        if told["sum"] != f"{sum_of(told):08x}":
+            raise CheckpointError(f"{path.name} is damaged in its header")
+        sums: dict[str, str] = json.loads(told["sums"])
+        due: deque[tuple[str, Future[int]]] = deque()
+
+        def check() -> None:
+            name, found = due.popleft()
+            if f"{found.result():08x}" != sums[name]:
+                raise CheckpointError(f"{path.name} is damaged in {name}")
 
         def tensor(name: str) -> Tensor:
             entry = shard.entries[name]
-            return shard.read(name, roomy(*entry.shape, dtype=entry.dtype)).to(device)
+            read = shard.read(name, roomy(*entry.shape, dtype=entry.dtype))
+            due.append((name, pool.submit(checksum, read)))
+            if len(due) > 1:  # one at a time lies here beside what is on its device
+                check()
+            return read.to(device)
 
         weights = put_together(json.loads(told["tree"]), tensor)
+        while due:
+            check()
         scales = {(int(layer), str(part)): float(value) for layer, part, value in json.loads(told["scales"])}
         return Loaded(weights, scales, float(told["error"]))
 

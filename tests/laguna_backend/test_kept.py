@@ -130,6 +130,24 @@ def test_a_damaged_file_is_made_anew(
     assert len(counted) == 2
 
 
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.5, 0.7, 1.0, b"[24, 8, 8, 3]", b'"error": "0.00'])
+def test_bytes_that_a_disk_has_changed_are_never_run(
+    directory: Path, place: float | bytes, counted: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = packed(directory, "int8")
+    path = directory / files(directory)[0]
+    raw = bytearray(path.read_bytes())
+    begin = 8 + int.from_bytes(raw[:8], "little")
+    in_header = isinstance(place, bytes)  # where it can be read all the same
+    raw[raw.index(place) + len(place) - 2 if in_header else begin + int(place * (len(raw) - begin - 1))] ^= 1
+    path.write_bytes(raw)
+    with caplog.at_level(logging.WARNING, "laguna"):
+        same(packed(directory, "int8"), whole)
+    assert "is packed anew" in caplog.text
+    same(packed(directory, "int8"), whole)
+    assert len(counted) == 2
+
+
 def test_where_the_checkpoint_cannot_be_written_the_users_cache_is_taken(
     directory: Path, home: Path, counted: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
