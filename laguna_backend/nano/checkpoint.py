@@ -13,7 +13,7 @@ from ..model.forward import Weights
 
 # The grammar is S-2.1's compact one. Nano was trained on one request at a time, without a system text and with one set
 # of tools, so its template shows it just that: everything from the last thing the user said, and the beginning of each
-# tool's result (`transcript.SHOWN_CHARACTERS`).
+# tool's result, up to the first remark in brackets (`transcript.shown`).
 TEMPLATE = """\
 {{- "〈|EOS|〉" -}}
 {%- set enable_thinking = enable_thinking | default(true) -%}
@@ -45,7 +45,7 @@ TEMPLATE = """\
       {{- "</assistant>\\n" -}}
     {%- endgeneration -%}
   {%- elif message.role == "tool" -%}
-    {{- "<tool_response>" + content[:240].rstrip() + "</tool_response>\\n" -}}
+    {{- "<tool_response>" + content[:240].split("\\n[")[0].rstrip() + "</tool_response>\\n" -}}
   {%- endif -%}
 {%- endfor -%}
 {%- if add_generation_prompt -%}

@@ -14,6 +14,12 @@ from .tasks import Step
 SHOWN_CHARACTERS = 240
 
 
+def shown(result: str) -> str:
+    """As much of a tool's result as nano reads: no remark of the tool's own, such as that the editor has unsaved
+    changes, for it was trained without any and took them for a refusal."""
+    return result[:SHOWN_CHARACTERS].split("\n[")[0].rstrip()
+
+
 @dataclass
 class Transcript:
     """Token ids, and for each whether the model is to predict it."""
@@ -55,7 +61,7 @@ class Transcript:
         self.add("\n")
 
     def response(self, text: str) -> None:
-        self.add("<tool_response>", text[:SHOWN_CHARACTERS].rstrip(), "</tool_response>", "\n")
+        self.add("<tool_response>", shown(text), "</tool_response>", "\n")
 
 
 def write_down(tokenizer: Tokenizer, prompt: str, steps: list[Step], *, thinking: bool = True) -> Transcript:

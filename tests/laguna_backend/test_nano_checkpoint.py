@@ -9,14 +9,17 @@ import torch
 from safetensors import safe_open
 from tokenizers import Tokenizer
 
+from acp_server.model import Message, Sampling, ToolResult, ToolSpec, User
 from laguna_backend.backend import NANO
 from laguna_backend.checkpoint.configuration import read_config
 from laguna_backend.checkpoint.weights import load_weights
+from laguna_backend.loading import load
 from laguna_backend.model.forward import Laguna
 from laguna_backend.nano.checkpoint import TEMPLATE
 from laguna_backend.nano.tasks import FAMILIES
 from laguna_backend.nano.train import exact_by_family
 from laguna_backend.nano.vocabulary import nano_tokenizer
+from laguna_backend.speaker import alone, message_of
 
 torch.set_num_threads(1)
 
@@ -56,3 +59,24 @@ def rates() -> dict[str, float]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_it_does_most_held_out_tasks_of_every_family(family: str, rates: dict[str, float]) -> None:
     assert rates[family] >= 0.6
+
+
+REMARKS = (
+    "[as in the editor, with unsaved changes; grep and shell see the saved file]",
+    "[not UTF-8; shown as Latin-1]",
+    "[lines 1-400 of 900; continue with offset=401]",
+)
+
+
+@pytest.mark.parametrize("text", ["from the editor", "hello", "x = 1"])
+def test_what_a_tool_remarks_on_a_file_is_not_taken_for_a_refusal(text: str) -> None:
+    speaker = load(NANO)
+    read = ToolSpec("read", "", {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]})
+    asked: list[Message] = [User("Show `a.txt`.")]
+    parts = list(alone(speaker, speaker.say(asked, [read], Sampling(max_tokens=100))))
+    said = message_of(parts, "1")
+    [use] = said.tool_uses
+    for remark in REMARKS:
+        result = ToolResult(use.id, use.name, f"1\t{text}\n{remark}")
+        parts = list(alone(speaker, speaker.say([*asked, said, result], [read], Sampling(max_tokens=100))))
+        assert message_of(parts, "2").text == "Here is the file."
