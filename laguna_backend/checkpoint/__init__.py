@@ -6,7 +6,7 @@
     kept ─► weights                             packed weights, kept on disk for the next time
     gguf_file  gguf_writer                      llama.cpp's files
     hub                                         checkpoints of the Hugging Face hub, by name
-    memory                                      what a model takes in each precision, and what of it fits
+    memory ─► free                              what a model takes in each precision, and what of it fits
 
 Every parameter is assigned and every tensor consumed, or it is an error by name.
 """

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -13,8 +11,14 @@ from ..model.cache import Storage, cache_bytes
 from ..model.config import LagunaConfig, LayerConfig
 from ..model.linear import LANES, ON_ACCELERATOR, ON_CPU, PART, Precision
 from ..model.narrow import BLOCK
+from .free import free_memory, free_on, most_on
 
+MIB = 1 << 20
 WORKING = 1 << 30  # bytes for intermediate tensors, the tokenizer and the libraries
+
+
+class NoRoom(MemoryError):
+    """A model's weights do not fit into the memory there is."""
 
 
 def matrices(config: LagunaConfig, spec: LayerConfig) -> Iterator[tuple[int, int, int]]:
@@ -80,32 +84,38 @@ def places() -> list[Place]:
     return [*found, Place("cpu", free, ON_CPU)] if free else found
 
 
-def free_memory() -> int:
-    """Bytes that programs may take without swapping; 0 where the system does not say."""
-    path = Path("/proc/meminfo")
-    if path.exists():
-        for line in path.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 0
+def weights_on(config: LagunaConfig, precision: Precision, group: int, device: torch.device, dtype: torch.dtype) -> int:
+    """Memory of all weights as `load` would hold them; those that are not packed may be in float32."""
+    size = weight_bytes(config, precision, group, narrow=device.type != "cpu")
+    return size * dtype.itemsize // 2 if precision == "bf16" else size
 
 
-def free_on(device: torch.device) -> int:
-    """Bytes that are free on a device; 0 where the system does not say."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    if device.type == "mps":
-        return max(0, int(torch.mps.recommended_max_memory()) - int(torch.mps.driver_allocated_memory()))
-    return free_memory()
+def check_room(
+    config: LagunaConfig, precision: Precision, group: int, device: torch.device, dtype: torch.dtype
+) -> str | None:
+    """What to tell of weights that will hardly fit. Raises NoRoom for those that plainly do not, before any is read.
+
+    Plainly is a tenth more than the device could give at the very most, swapping counted: systems estimate that.
+    """
+    needed, most, free = weights_on(config, precision, group, device, dtype), most_on(device), free_on(device)
+    told = f"weights of {needed / MIB:,.0f} MiB"
+    if most and needed > 1.1 * most:
+        raise NoRoom(f"{told}, and {device.type} has {most / MIB:,.0f} MiB free{smaller(config, device, most)}")
+    return f"{told}, and {device.type} has {free / MIB:,.0f} MiB free" if free and needed > free else None
 
 
-def longest(config: LagunaConfig, room: int, storage: Storage) -> int:
+def smaller(config: LagunaConfig, device: torch.device, most: int) -> str:
+    """A precision in which they would fit, as advice."""
+    narrow = device.type != "cpu"
+    packed = (ON_ACCELERATOR if narrow else ON_CPU)[1:]
+    fitting = [name for name in packed if weight_bytes(config, name, narrow=narrow) + WORKING <= most]
+    return f"; packed to {fitting[0].upper()} they would fit" if fitting else ""
+
+
+def longest(config: LagunaConfig, room: int, storage: Storage, *, scaled: bool = False) -> int:
     """The most tokens of context whose cache takes no more than `room` bytes, up to the model's own."""
     low, high = 0, config.max_context
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if cache_bytes(config, middle, storage) <= room else (low, middle - 1)
+        low, high = (middle, high) if cache_bytes(config, middle, storage, scaled=scaled) <= room else (low, middle - 1)
     return low

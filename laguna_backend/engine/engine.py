@@ -80,7 +80,7 @@ class Engine:
         return KVCache(self.laguna.config, storage=self.storage, device=self.device, scales=self.scales)
 
     def size_of(self, tokens: int) -> int:
-        return cache_bytes(self.laguna.config, tokens, self.storage)
+        return cache_bytes(self.laguna.config, tokens, self.storage, scaled=not self.scales)
 
     # Requests --------------------------------------------------------------------------------------------
 

@@ -111,9 +111,15 @@ class Pasts:
             past.places = {at: replace(place) for at, place in source.places.items() if at <= length}
         past.busy, past.planned, past.session, past.used = True, size, session, next(self.clock)
         past.cache.planned = planned
-        past.cache.reserve(min(len(tokens) + ROOM, planned))
-        if length:
-            self.remember(past)
+        try:
+            past.cache.reserve(min(len(tokens) + ROOM, planned))
+            if length:
+                self.remember(past)
+        except BaseException:  # nobody would ever say that it is not busy any more
+            past.busy = False
+            if past is not source:
+                self.drop(past)
+            raise
         return past
 
     def add(self, past: Past) -> Past:

@@ -12,6 +12,9 @@
 
 It knows tensors, neither files nor words.
 
+It is measured on CPUs. On MPS it runs plain torch, with operators that MPS has (`tests/laguna_backend`), and no such
+device has run or timed it.
+
 What an FP8 cache costs, as `laguna fidelity nano` tells it, is a matter of few positions. Half of them lose less than
 1e-7 nats. Two thirds of the mean, and all that lose more than half a nat, come from routers: where the second and the
 third expert are nearly even, the least change of what came before picks the other one (of 8,218 choices 60 changed,

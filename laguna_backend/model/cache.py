@@ -29,6 +29,7 @@ from .config import LagunaConfig
 from .device import roomy
 
 Storage = Literal["float32", "bfloat16", "fp8"]
+SCALE = 4  # bytes of one scale
 
 
 class Store:
@@ -363,8 +364,9 @@ class KVCache:
         )
 
 
-def cache_bytes(config: LagunaConfig, tokens: int, storage: Storage) -> int:
-    """Memory of `tokens` of context, scales of FP8 not counted: what a checkpoint with its own scales needs."""
+def cache_bytes(config: LagunaConfig, tokens: int, storage: Storage, *, scaled: bool = False) -> int:
+    """Memory of `tokens` of context. `scaled`: with a scale for each token and head, as FP8 has them where the
+    checkpoint has none of its own."""
     element = {"float32": 4, "bfloat16": 2, "fp8": 1}[storage]
-    row = 2 * config.kv_heads * config.head_dim * element
+    row = 2 * config.kv_heads * (config.head_dim * element + (SCALE if scaled and storage == "fp8" else 0))
     return sum(row * (tokens if spec.window is None else min(tokens, spec.window)) for spec in config.layers)
