@@ -128,23 +128,23 @@ def open_backend(
 ) -> LagunaBackend:
     """The backend of a checkpoint directory, of laguna-nano without one. Cheap: nothing is loaded before `ready`.
 
-    `weights` is bf16, int8 or int4, `group` the size of INT4's groups, `kv` is fp32, bf16 or fp8: how weights and cache
-    are held. `adapter` is the directory of one that was trained for the checkpoint. The rest limits the engine
-    (`Limits`): `at_once` requests run and `waiting` ones wait, caches take `cache_mib` and snapshots `snapshot_mib`, a
-    pass runs `chunk` tokens of a prompt, `guess` is on or off. All are texts, as they come from a command line. Raises
-    ValueError for what makes no sense.
+    `weights` is bf16, int8 (CPU), fp8 (accelerators) or int4, `group` the size of INT4's groups, `kv` is fp32, bf16 or
+    fp8: how weights and cache are held. `adapter` is the directory of one that was trained for the checkpoint. The rest
+    limits the engine (`Limits`): `at_once` requests run and `waiting` ones wait, caches take `cache_mib` and snapshots
+    `snapshot_mib`, a pass runs `chunk` tokens of a prompt, `guess` is on or off. All are texts, as they come from a
+    command line. Raises ValueError for what makes no sense.
     """
     return LagunaBackend(
         named(path) if path else NANO,
         device=device,
         weights=one_of("weights", weights or "bf16", PRECISIONS),
-        group=int(one_of("group", group or "32", GROUPS)),
+        group=group_of(weights or "bf16", int(one_of("group", group, GROUPS)) if group else None),
         cache=STORAGES[one_of("kv", kv, tuple(STORAGES))] if kv else None,
         adapter=Path(adapter).expanduser().resolve() if adapter else None,
         limits=limits_of(
             running=number("at_once", at_once),
             waiting=number("waiting", waiting),
-            cache=number("cache_mib", cache_mib, MIB),
+            cache=number("cache_mib", cache_mib, MIB, least=1),
             snapshots=number("snapshot_mib", snapshot_mib, MIB),
             chunk=number("chunk", chunk),
             guess=one_of("guess", guess or "on", ("on", "off")) == "on",
@@ -158,18 +158,27 @@ def limits_of(**given: int | None) -> Limits:
     return Limits(**found)
 
 
-def number(name: str, text: str | None, unit: int = 1) -> int | None:
+def group_of(weights: str, group: int | None) -> int:
+    """The size of INT4's groups, 32 unless it is given. Raises ValueError where weights are in no groups."""
+    if group is not None and weights != "int4":
+        raise ValueError(f"group is {group}, and weights are {weights}; only those in int4 are in groups")
+    return group or 32
+
+
+def number(name: str, text: str | None, unit: int = 1, *, least: int = 0) -> int | None:
     """What an option says. Raises ValueError."""
     if text is None:
         return None
-    if not text.isdecimal():
-        raise ValueError(f"{name} is {text!r}; it is a number")
+    if not text.isdecimal() or int(text) < least:
+        raise ValueError(f"{name} is {text!r}; it is a number{f' of at least {least}' if least else ''}")
     return int(text) * unit
 
 
 def named(path: str) -> Path:
-    """A directory, absolute; a name on the hub, `ORG/NAME`, stays one."""
+    """A directory, absolute; `nano` is the one that ships here, and a name on the hub, `ORG/NAME`, stays one."""
     place = Path(path).expanduser()
+    if path == "nano" and not place.exists():
+        return NANO
     return place if not place.exists() and len(place.parts) == 2 and not place.is_absolute() else place.resolve()
 
 

@@ -11,14 +11,14 @@ from typing import cast
 
 from acp_server.model import ModelError, Sampling, Stop, Text, Thought, ToolUse, User
 
-from .backend import GROUPS, PRECISIONS, STORAGES
+from .backend import GROUPS, PRECISIONS, STORAGES, group_of
 from .loading import load
 from .speaker import alone
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="laguna generate", description="Stream one answer of a checkpoint.")
-    parser.add_argument("directory", type=Path, metavar="DIR")
+    parser.add_argument("directory", type=Path, metavar="DIR", help="a checkpoint; nano: the one shipped here")
     parser.add_argument("prompt", metavar="PROMPT")
     parser.add_argument("--thinking", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--max-tokens", type=int, default=1024, metavar="N")
@@ -32,9 +32,14 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         default="bf16",
         help="pack the weights on loading: int8 (CPU), fp8 (accelerators), int4",
     )
-    parser.add_argument("--group", type=int, choices=tuple(map(int, GROUPS)), default=32, help="INT4's groups")
+    parser.add_argument("--group", type=int, choices=tuple(map(int, GROUPS)), help="INT4's groups; default 32")
     parser.add_argument("--adapter", type=Path, metavar="DIR", help="one that was trained for the checkpoint")
-    return parser.parse_args(argv)
+    given = parser.parse_args(argv)
+    try:
+        given.group = group_of(given.weights, given.group)
+    except ValueError as error:
+        parser.error(f"--group: {error}")
+    return given
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""`laguna info DIR`: what a checkpoint is and what it needs, read from its configuration and file sizes."""
+"""`laguna info DIR`: what a checkpoint is and what it needs, read from its configuration and its files' headers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from .chat.template import TemplateFailure, grammar
@@ -13,6 +14,7 @@ from .checkpoint.configuration import read_config
 from .checkpoint.gguf_file import gguf_files, kinds_of
 from .checkpoint.memory import WORKING, Place, longest, places, weight_bytes
 from .checkpoint.shards import INDEX, SINGLE, CheckpointError, shards
+from .checkpoint.weights import open_source
 from .loading import chat_template, found, name_of, parameters
 from .model.cache import Storage, cache_bytes
 from .model.config import ConfigError, LagunaConfig
@@ -31,15 +33,19 @@ def main(argv: Sequence[str]) -> int:
     try:
         for name, value in facts(directory):
             print(f"{name:12} {value}")
+        problem = fault(directory, read_config(directory))
     except ConfigError as error:
-        print(f"laguna: {error}", file=sys.stderr)
-        return 1
-    return 0
+        problem = str(error)
+    if problem:
+        print(f"laguna: {problem}", file=sys.stderr)
+    return 1 if problem else 0
 
 
 def facts(directory: Path) -> list[tuple[str, str]]:
-    """Names and values to show. Raises ConfigError; weights or template that are missing are said, not raised."""
+    """Names and values to show. Raises ConfigError; what is wrong with weights or template is said, not raised."""
     config = read_config(directory)
+    problem = fault(directory, config)
+    scaled = not (config.quantization and config.quantization.cache_fp8)
     kinds = Counter("full attention" if layer.window is None else "sliding" for layer in config.layers)
     windows = sorted({layer.window for layer in config.layers if layer.window is not None})
     heads = sorted({layer.heads for layer in config.layers})
@@ -52,64 +58,77 @@ def facts(directory: Path) -> list[tuple[str, str]]:
         ("vocabulary", f"{config.vocab_size}"),
         ("parameters", f"{parameters(config):,}"),
         ("dtype", config.dtype),
-        ("weights", weights(directory)),
-        ("format", number_format(directory, config)),
+        ("weights", f"cannot be read: {problem}" if problem else weights(directory)),
+        ("format", "unknown" if problem else number_format(directory, config)),
         ("template", template(directory)),
         ("context", f"{config.max_context:,} tokens"),
     ]
     lengths = sorted({*(size for size in CONTEXTS if size < config.max_context), config.max_context})
     for length in lengths:
         sizes = (f"{cache_bytes(config, length, storage) / MIB:,.1f} MiB {storage}" for storage in STORAGES)
-        rows.append(("cache", f"{length:>9,} tokens: {', '.join(sizes)}"))
+        scales = cache_bytes(config, length, "fp8", scaled=scaled) - cache_bytes(config, length, "fp8")
+        more = f", and {scales / MIB:,.1f} MiB for its scales" if scales else ""
+        rows.append(("cache", f"{length:>9,} tokens: {', '.join(sizes)}{more}"))
     for narrow, precisions in ((False, ON_CPU), (True, ON_ACCELERATOR)):
         sizes = ((name, weight_bytes(config, name, narrow=narrow)) for name in precisions)
         told = ", ".join(f"{size / MIB:,.0f} MiB in {name}" for name, size in sizes)
         rows.append(("memory", f"{told} ({'accelerators' if narrow else 'CPU'})"))
-    rows += [("fits", fitting(config, place)) for place in places()]
+    fits = "would fit" if problem else "fits"
+    rows += [(fits, fitting(config, place, scaled=scaled)) for place in places()]
     return rows
 
 
-def fitting(config: LagunaConfig, place: Place) -> str:
+def fault(directory: Path, config: LagunaConfig) -> str | None:
+    """What is wrong with a checkpoint's weights as far as headers and sizes tell: missing, cut short, no weights."""
+    try:
+        with ExitStack() as files:
+            source = open_source(directory, files, config)
+            if "model.embed_tokens.weight" not in source:
+                return "the files have no tensor model.embed_tokens.weight"
+    except (CheckpointError, OSError) as error:
+        return str(error)
+    return None
+
+
+def fitting(config: LagunaConfig, place: Place, *, scaled: bool) -> str:
     """What of a model fits one device: the longest context with each cache, a GiB set aside to work in."""
     fits: list[str] = []
     for precision in place.precisions:
         room = place.free - weight_bytes(config, precision, narrow=place.narrow) - WORKING
-        if room < cache_bytes(config, 1, "fp8"):
+        if room < cache_bytes(config, 1, "fp8", scaled=scaled):
             fits.append(f"{precision} does not fit")
             continue
-        lengths = (f"{longest(config, room, storage):,} tokens ({name})" for name, storage in SHOWN.items())
+        lengths = (
+            f"{longest(config, room, storage, scaled=scaled):,} tokens ({name})" for name, storage in SHOWN.items()
+        )
         fits.append(f"{precision} with {', '.join(lengths)}")
     return f"{place.name}, {place.free / MIB:,.0f} MiB free: {'; '.join(fits)}"
 
 
 def number_format(directory: Path, config: LagunaConfig) -> str:
     """How the weights are stored: declared by the configuration, or by the files themselves."""
-    try:
-        if not has_shards(directory) and (files := gguf_files(directory)):
-            counts: Counter[str] = Counter()
-            for path in files:
-                counts.update(kinds_of(path))
-            stored = "GGUF: " + ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
-        else:
-            files = shards(directory)
-            stored = str(config.quantization) if config.quantization else f"safetensors, {config.dtype}"
-    except (CheckpointError, OSError) as error:
-        return f"cannot be read: {error}"
+    files = weight_files(directory)
+    if files[0].suffix == ".gguf":
+        counts: Counter[str] = Counter()
+        for path in files:
+            counts.update(kinds_of(path))
+        stored = "GGUF: " + ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+    else:
+        stored = str(config.quantization) if config.quantization else f"safetensors, {config.dtype}"
     bits = 8 * sum(path.stat().st_size for path in files) / parameters(config)
     cache = ", FP8 cache with scales" if config.quantization and config.quantization.cache_fp8 else ""
     return f"{stored}; {bits:.1f} bits a parameter{cache}"
 
 
-def has_shards(directory: Path) -> bool:
-    return (directory / SINGLE).exists() or (directory / INDEX).exists()
+def weight_files(directory: Path) -> list[Path]:
+    """The files of a checkpoint's weights. Raises CheckpointError."""
+    plain = (directory / SINGLE).exists() or (directory / INDEX).exists()
+    return shards(directory) if plain else gguf_files(directory) or shards(directory)
 
 
 def weights(directory: Path) -> str:
-    try:
-        files = shards(directory) if has_shards(directory) else gguf_files(directory) or shards(directory)
-        return f"{sum(path.stat().st_size for path in files):,} bytes in {len(files)} file(s)"
-    except (CheckpointError, OSError) as error:
-        return f"cannot be read: {error}"
+    files = weight_files(directory)
+    return f"{sum(path.stat().st_size for path in files):,} bytes in {len(files)} file(s)"
 
 
 def template(directory: Path) -> str:

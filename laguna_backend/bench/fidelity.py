@@ -19,9 +19,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..backend import NANO, group_of
 from ..checkpoint.configuration import read_config
 from ..checkpoint.weights import CheckpointError, load_weights
-from ..loading import parameters, tokenizer_of
+from ..loading import found, parameters, tokenizer_of
 from ..model.cache import KVCache, Storage
 from ..model.config import ConfigError, LagunaConfig
 from ..model.device import place, spread
@@ -132,11 +133,15 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--text", type=Path, metavar="FILE", help="what the model reads; else code, or nano's tasks")
     parser.add_argument("--tokens", type=int, default=1024, metavar="N", help="positions that are compared")
     parser.add_argument("--weights", choices=PRECISIONS[1:], help="compare packed weights instead of the cache")
-    parser.add_argument("--group", type=int, choices=GROUPS, default=32, help="INT4's groups")
+    parser.add_argument("--group", type=int, choices=GROUPS, help="INT4's groups; default 32")
     parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
     given = parser.parse_args(argv)
     if not 1 < given.tokens <= 131_072 or not 0 < given.layers <= 4096:
         parser.error("--tokens and --layers are positive numbers")
+    try:
+        given.group = group_of(given.weights or "bf16", given.group)
+    except ValueError as error:
+        parser.error(f"--group: {error}")
     return given
 
 
@@ -178,15 +183,14 @@ def subject(given: argparse.Namespace) -> Subject:
         text = torch.randint(0, config.vocab_size, (count,), generator=generator).tolist()
         name = f"{given.shape}, {given.layers} layers, random weights, random tokens"
         return name, Laguna(config, joined(pooled_weights(config))), {}, [text]
-    shipped = Path(__file__).parents[1] / "nano" / "checkpoint"
-    directory: Path = shipped if str(given.directory) == "nano" else given.directory
+    directory = found(given.directory)
     config = read_config(directory)
     placement = place("cpu", parameters=parameters(config))
     spread(placement, parameters(config))
     loaded = load_weights(directory, config, dtype=placement.dtype)
     laguna = Laguna(config, joined(loaded.weights))
     tokenizer = tokenizer_of(directory)
-    if directory.resolve() == shipped.resolve() and given.text is None:
+    if directory.resolve() == NANO.resolve() and given.text is None:
         names, texts = Names(random.Random(9), held_out=True), list[list[int]]()
         while sum(map(len, texts)) < count:
             texts.append(conversation(tokenizer, names).ids[: config.max_context])

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backend import GROUPS, PRECISIONS, STORAGES
+from ..backend import GROUPS, PRECISIONS, STORAGES, group_of
 from ..model.cache import KVCache, Storage
 from ..model.config import ConfigError, LagunaConfig
 from ..model.device import keep_freed_memory, place, roomy
@@ -254,7 +254,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--shape", choices=SHAPES, default="xs2")
     parser.add_argument("--layers", type=int, default=4, metavar="N")
     parser.add_argument("--weights", choices=PRECISIONS, default="bf16")
-    parser.add_argument("--group", type=int, choices=tuple(map(int, GROUPS)), default=32, help="INT4's groups")
+    parser.add_argument("--group", type=int, choices=tuple(map(int, GROUPS)), help="INT4's groups; default 32")
     parser.add_argument("--kv", choices=STORAGES, default="bf16")
     parser.add_argument("--context", type=int, default=512, metavar="N", help="tokens before those that are timed")
     parser.add_argument("--prompt", type=int, default=512, metavar="N", help="tokens of the prefill that is timed")
@@ -267,6 +267,10 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     given = parser.parse_args(argv)
     if given.clock == "processor" and given.threads != 1:
         parser.error("--clock processor is for --threads 1: threads that wait for one another compute, too")
+    try:
+        given.group = group_of(given.weights, given.group)
+    except ValueError as error:
+        parser.error(f"--group: {error}")
     try:
         given.device = place(given.device, "bfloat16", weights=given.weights).device
     except ConfigError as error:
@@ -283,6 +287,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str]) -> int:
+    """Our figures are printed in any case; the status is 1 where those of a peer that was asked for are missing."""
     given = arguments(argv)
     torch.set_num_threads(given.threads)
     raw = shape_config(given.shape, given.layers)
@@ -294,6 +299,7 @@ def main(argv: Sequence[str]) -> int:
     settings: dict[str, Any] = {"context": given.context, "prompt": given.prompt, "steps": steps, "runs": runs}
     settings["clock"] = given.clock
     rows: list[Figures] = []
+    status = 0
     # The peers come first: what we tell the C library about memory stays told for the process.
     for peer in given.peers:
         from . import peers as bench_peers
@@ -302,7 +308,8 @@ def main(argv: Sequence[str]) -> int:
             run = bench_peers.transformers_figures if peer == "transformers" else bench_peers.llama_figures
             rows += run(raw, weights, precision=given.weights, threads=given.threads, **settings)
         except bench_peers.Unavailable as error:
-            print(f"laguna: {error}", file=sys.stderr)
+            print(f"laguna: no figures of {peer}: {error}", file=sys.stderr)
+            status = 1
     keep_freed_memory()
     ours = weights if given.weights == "bf16" else packed(weights, packer)
     name = f"ours, {given.weights}"
@@ -329,7 +336,7 @@ def main(argv: Sequence[str]) -> int:
     else:
         print(", ".join(f"{name} {value}" for name, value in conditions.items()))
         print(table(rows, bandwidth))
-    return 0
+    return status
 
 
 def device_name(device: torch.device) -> str:

@@ -17,12 +17,15 @@ def read_config(directory: Path | str) -> LagunaConfig:
     """
     folder = Path(directory)
     raw = raw_config(folder)
+    config = LagunaConfig.from_dict(raw)
     generation = folder / "generation_config.json"
-    if generation.exists():
-        eos = read_json(generation).get("eos_token_id")
-        if eos is not None:
-            raw = {**raw, "eos_token_id": eos}
-    return LagunaConfig.from_dict(raw)
+    eos = read_json(generation).get("eos_token_id") if generation.exists() else None
+    if eos is None:
+        return config
+    try:
+        return LagunaConfig.from_dict({**raw, "eos_token_id": eos})
+    except ConfigError as error:
+        raise ConfigError(f"{generation.name}: {error}") from error
 
 
 def raw_config(folder: Path) -> dict[str, Any]:

@@ -136,8 +136,12 @@ def shards(folder: Path) -> list[Path]:
             return [folder / SINGLE]
         raise CheckpointError(f"{folder} holds neither {SINGLE} nor {INDEX}")
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        places: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        wrong = next((name for name, place in places.items() if not isinstance(place, str)), None)
+        if wrong is not None or not places:
+            raise ValueError(f"weight_map names no file for {wrong}" if places else "weight_map is empty")
+        names = sorted(set(places.values()))
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError, OSError) as error:
         raise CheckpointError(f"{index} is not a checkpoint's index: {error}") from error
     for name in names:
         if Path(name).name != name or not (folder / name).exists():

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from ..backend import group_of
 from ..chat.encoding import Chat
 from ..checkpoint.adapter import Adapter, save_adapter
 from ..checkpoint.configuration import read_config
@@ -96,7 +97,7 @@ def arguments() -> argparse.ArgumentParser:
         "--targets", default=",".join(USUAL), help=f"{', '.join(TARGETS)}, or patterns of module names; default {USUAL}"
     )
     adapter.add_argument("--weights", choices=ON_CPU, default="bf16", help="pack the frozen weights (CPU)")
-    adapter.add_argument("--group", type=int, choices=tuple(GROUPS), default=32, help="INT4's groups")
+    adapter.add_argument("--group", type=int, choices=tuple(GROUPS), help="INT4's groups; default 32")
 
     machine = parser.add_argument_group("the machine")
     machine.add_argument("--device", help="cuda, mps or cpu; default: the best there is")
@@ -119,6 +120,10 @@ def chosen(argv: Sequence[str]) -> argparse.Namespace:
     if given.resume is None:
         if given.base is None or not given.data:
             parser.error("give a checkpoint's directory and --data, or --resume")
+        try:
+            given.group = group_of(given.weights, given.group)
+        except ValueError as error:
+            parser.error(f"--group: {error}")
         return given
     folder = Path(given.resume)
     try:

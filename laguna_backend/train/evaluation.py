@@ -17,7 +17,7 @@ from ..chat.encoding import Chat
 from ..checkpoint.adapter import adapt, read_adapter
 from ..checkpoint.configuration import read_config
 from ..checkpoint.weights import load_weights
-from ..loading import chat_template, parameters, tokenizer_of
+from ..loading import chat_template, found, parameters, tokenizer_of
 from ..model.device import place, spread
 from .conversations import read_documents
 from .errors import TrainingError
@@ -39,6 +39,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--device", help="cuda, mps or cpu; default: the best there is")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"))
     given = parser.parse_args(argv)
+    given.base = found(given.base)
     try:
         config = read_config(given.base)
         placement = place(given.device, given.dtype, parameters=parameters(config))

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..checkpoint.adapter import adapt, read_adapter
 from ..checkpoint.configuration import raw_config, read_config
 from ..checkpoint.weights import load_weights, released, released_layer, write_released
-from ..loading import chat_template, tokenizer_of
+from ..loading import chat_template, found, tokenizer_of
 from ..model.linear import plain
 from .errors import TrainingError, WrongUse
 from .network import Network, gathered
@@ -85,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         if out.exists() and any(out.iterdir()):
             raise WrongUse(f"{out} is not empty")
-        merge(given.base, given.adapter, out)
+        merge(found(given.base), given.adapter, out)
     except (TrainingError, OSError, ValueError) as error:
         print(f"laguna: {error}", file=sys.stderr)
         return 1

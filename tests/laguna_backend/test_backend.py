@@ -27,15 +27,19 @@ from acp_server.model import (
     Thought,
     TooLong,
     ToolResult,
+    ToolSpec,
     ToolUse,
     User,
 )
 from laguna_backend import LagunaBackend, open_backend
 from laguna_backend.__main__ import main
 from laguna_backend.backend import NANO
-from laguna_backend.checkpoint.memory import free_memory
+from laguna_backend.chat.tokenizer import TOOL_CALL
+from laguna_backend.checkpoint.free import free_memory
 from laguna_backend.engine.limits import Limits
-from laguna_backend.engine.request import Extras, Finish, Step
+from laguna_backend.engine.request import Extras, Finish, Rule, Step
+from laguna_backend.loading import default_rule, load
+from laguna_backend.speaker import alone
 
 pytestmark = pytest.mark.anyio
 
@@ -372,10 +376,100 @@ def test_info_shows_the_checkpoint(checkpoint: Path, capsys: pytest.CaptureFixtu
     assert "1,024 tokens" in shown
 
 
+@pytest.mark.parametrize("left", [0, 4, 100_000, None])
+def test_info_finds_weights_that_are_damaged(
+    tmp_path: Path, left: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_checkpoint(tmp_path) / "model.safetensors"
+    path.write_bytes(bytes(range(256)) * 800 if left is None else path.read_bytes()[:left])
+    assert main(["info", str(tmp_path)]) == 1
+    shown = capsys.readouterr()
+    assert "\nfits" not in shown.out
+    assert shown.err.startswith("laguna: model.safetensors is not a whole safetensors file")
+
+
+def test_nano_is_the_model_that_ships_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert open_backend("nano").directory == NANO
+    assert main(["generate", "nano", "Hi", "--max-tokens", "1"]) == 0
+    assert main(["info", "nano"]) == 0
+    assert "laguna-nano" in capsys.readouterr().out
+    write_checkpoint(tmp_path / "nano")  # whoever has one of that name means it
+    assert open_backend("nano").directory == tmp_path / "nano"
+    assert main(["info", "nano"]) == 0
+    assert "laguna-nano" not in capsys.readouterr().out
+
+
+async def test_caches_that_hold_no_conversation_are_refused_at_the_start(checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match="cache_mib is '0'"):
+        open_backend(cache_mib="0")
+    backend = LagunaBackend(checkpoint, limits=Limits(cache=2000))
+    with pytest.raises(ModelError, match="the shortest conversation needs"):
+        await backend.ready()
+    await backend.aclose()
+
+
+@pytest.mark.parametrize(
+    ("file", "changed", "words"),
+    [
+        ("generation_config.json", {"temperature": "hot"}, "generation_config.json: temperature is 'hot'"),
+        ("generation_config.json", {"top_k": -1}, "top_k is -1"),
+        ("generation_config.json", {"eos_token_id": "x"}, "generation_config.json: eos_token_id is 'x'"),
+        ("config.json", {"eos_token_id": "x"}, "eos_token_id is 'x', not token ids"),
+    ],
+)
+def test_wrong_fields_of_a_checkpoint_are_named(
+    tmp_path: Path, file: str, changed: dict[str, object], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_checkpoint(tmp_path) / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"do_sample": True} | changed))
+    assert main(["generate", str(tmp_path), "Hi", "--max-tokens", "1"]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_what_is_null_in_a_generation_config_is_not_given(tmp_path: Path) -> None:
+    nothing = dict.fromkeys(("temperature", "top_k", "top_p", "min_p", "do_sample", "eos_token_id"))
+    (write_checkpoint(tmp_path) / "generation_config.json").write_text(json.dumps(nothing))
+    assert default_rule(tmp_path) == Rule(temperature=0.7, top_k=20)
+    assert load(tmp_path).rule == Rule(temperature=0.7, top_k=20)
+
+
+def test_groups_are_for_int4_only(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="only those in int4 are in groups"):
+        open_backend(group="64")
+    open_backend(group="64", weights="int4")
+    data = ["--data", str(checkpoint / "config.json")]
+    for command in (["generate", str(checkpoint), "Hi"], ["bench"], ["fidelity"], ["train", str(checkpoint), *data]):
+        with pytest.raises(SystemExit):
+            main([*command, "--group", "64"])
+        assert "only those in int4 are in groups" in capsys.readouterr().err
+
+
+def test_no_call_comes_where_no_tools_are_offered() -> None:
+    """Neither drawn nor greedily, in thoughts or after them: nano would call a tool at once."""
+    speaker = load(NANO)
+    for seed in range(4):
+        for thinking in (True, False):
+            sampling = Sampling(temperature=float(seed), seed=seed, max_tokens=60, thinking=thinking)
+            said = list(alone(speaker, speaker.speak([User("Run `make test`.")], [], sampling, Extras())))
+            assert TOOL_CALL not in [one.step.token for one in said if isinstance(one.step, Step)]
+            parts = [part for one in said for part in one.parts]
+            assert any(isinstance(part, Text | Thought) for part in parts)
+            assert not any(isinstance(part, ToolUse) for part in parts)
+    shell = ToolSpec("shell", "", {"type": "object", "properties": {"command": {"type": "string"}}})
+    parts = list(alone(speaker, speaker.say([User("Run `make test`.")], [shell], Sampling(max_tokens=200))))
+    assert any(isinstance(part, ToolUse) for part in parts)
+
+
 def test_info_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (write_checkpoint(tmp_path) / "model.safetensors").unlink()
-    assert main(["info", str(tmp_path)]) == 0
-    assert "cannot be read" in capsys.readouterr().out
+    assert main(["info", str(tmp_path)]) == 1
+    shown = capsys.readouterr()
+    assert "cannot be read" in shown.out
+    assert "would fit" in shown.out  # once it is whole
+    assert "holds neither model.safetensors nor" in shown.err
     (tmp_path / "config.json").unlink()
     assert main(["info", str(tmp_path)]) == 1
 

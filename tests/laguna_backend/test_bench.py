@@ -55,6 +55,17 @@ def test_a_run_ends_with_its_figures(weights: str, capsys: pytest.CaptureFixture
     assert "| ours, bf16 |" in table
 
 
+def test_a_peer_that_is_missing_fails_the_run_once_our_figures_are_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("laguna_backend.bench.peers.importlib.util.find_spec", lambda name: None)
+    options = ["--shape", "tiny", "--quick", "--context", "8", "--prompt", "8", "--threads", "1"]
+    assert main(["bench", *options, "--peers", "llama.cpp"]) == 1
+    shown = capsys.readouterr()
+    assert "| ours, bf16 |" in shown.out
+    assert shown.err == "laguna: no figures of llama.cpp: llama-cpp-python is not installed\n"
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -197,6 +197,21 @@ def test_a_call_is_made_or_not_as_it_is_chosen(client: OpenAI) -> None:
     assert "<tool_call>" not in str(ask(client, tools=[READ], tool_choice="none", max_tokens=50))
 
 
+@pytest.mark.parametrize("more", [{}, {"tools": [READ, OTHER], "tool_choice": "none"}, {"tools": []}])
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_no_call_is_made_of_tools_that_are_not_offered(client: OpenAI, more: Any, temperature: float) -> None:
+    run: Any = {"role": "user", "content": "Run `make test`."}
+    asked: Any = {**more, "temperature": temperature, "seed": 3, "max_tokens": 80}
+    choice = ask(client, run, **asked).choices[0]
+    assert choice.finish_reason in ("stop", "length")
+    assert choice.message.tool_calls is None
+    assert choice.message.content or choice.finish_reason == "length"
+    chunks: Any = ask(client, run, stream=True, **asked)
+    deltas = [chunk.choices[0] for chunk in chunks]
+    assert not any(delta.delta.tool_calls for delta in deltas)
+    assert deltas[-1].finish_reason == choice.finish_reason
+
+
 def test_thoughts_can_be_left_out_or_cut(client: OpenAI) -> None:
     def thought(**more: Any) -> int:
         usage = ask(client, tools=[READ], temperature=0, **more).usage
@@ -345,6 +360,8 @@ def test_our_agent_edits_by_a_model_that_is_served(url: str, tmp_path: Path) -> 
         (["--listen", "nowhere"], "not HOST:PORT"),
         (["--tls-cert", "c.pem"], "belong together"),
         (["--at-once", "many"], "at_once"),
+        (["--cache-mib", "0"], "cache_mib is '0'; it is a number of at least 1"),
+        (["--group", "64"], "only those in int4 are in groups"),
     ],
 )
 def test_options_that_make_no_sense_are_told(

@@ -20,7 +20,7 @@ from laguna_backend.checkpoint.configuration import read_config
 from laguna_backend.checkpoint.memory import longest, weight_bytes
 from laguna_backend.checkpoint.weights import load_weights
 from laguna_backend.inspection import facts
-from laguna_backend.model.cache import cache_bytes
+from laguna_backend.model.cache import KVCache, cache_bytes
 from laguna_backend.model.config import LagunaConfig
 from laguna_backend.model.device import PAGE, roomy
 from laguna_backend.model.linear import ON_ACCELERATOR, ON_CPU, Packer, Precision
@@ -69,11 +69,28 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_fits_a_small_machine(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(shape_config("xs2", 40)))
     rows = facts(tmp_path)
-    assert ("cache", "  131,072 tokens: 10,360.0 MiB float32, 5,180.0 MiB bfloat16, 2,590.0 MiB fp8") in rows
-    [fits] = [value for name, value in rows if name == "fits"]
+    told = "  131,072 tokens: 10,360.0 MiB float32, 5,180.0 MiB bfloat16, 2,590.0 MiB fp8, and 80.9 MiB for its scales"
+    assert ("cache", told) in rows
+    [fits] = [value for name, value in rows if name == "would fit"]
     assert fits.startswith("cpu, 27,648 MiB free: bf16 does not fit; int8 does not fit; int4 with ")
     assert fits.endswith("131,072 tokens (bf16 cache), 131,072 tokens (FP8 cache)")
-    assert dict(rows)["format"].startswith("cannot be read")
+    assert dict(rows)["weights"].startswith("cannot be read")
+
+
+def test_the_scales_of_an_fp8_cache_count_where_the_checkpoint_has_none() -> None:
+    caches = [KVCache(XS2, storage="fp8", scales=scales) for scales in ({}, own_scales(XS2))]
+    for cache, scaled in zip(caches, (True, False), strict=True):
+        cache.reserve(2048)
+        rings = 2 * XS2.kv_heads * sum(spec.window or 0 for spec in XS2.layers)
+        ring_rows = sum(store.capacity for store in cache.rings()) * XS2.kv_heads
+        each = XS2.head_dim + 4 * scaled
+        assert cache.bytes_used() - ring_rows * each == cache_bytes(XS2, 2048, "fp8", scaled=scaled) - rings * each
+    room = cache_bytes(XS2, 100_000, "fp8", scaled=True)
+    assert longest(XS2, room, "fp8", scaled=True) == 100_000 < longest(XS2, room, "fp8")
+
+
+def own_scales(config: LagunaConfig) -> dict[tuple[int, str], float]:
+    return {(layer, part): 1.0 for layer in range(len(config.layers)) for part in "kv"}
 
 
 def test_the_format_of_a_quantised_checkpoint_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -158,7 +158,10 @@ def test_an_index_cannot_lead_out_of_its_folder(directory: Path) -> None:
         load(directory)
 
 
-@pytest.mark.parametrize("index", ["{", "[]", "{}", '{"weight_map": 3}'])
+NO_INDEX = "{", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {}}', '{"weight_map": {"a": 5, "b": "c"}}'
+
+
+@pytest.mark.parametrize("index", [*NO_INDEX, '{"weight_map": {"a": ["c"]}}', '{"weight_map": {"a": null}}'])
 def test_a_broken_index_is_named(directory: Path, index: str) -> None:
     (directory / "model.safetensors.index.json").write_text(index)
     with pytest.raises(CheckpointError, match="index"):
