@@ -8,7 +8,9 @@ extern "C" void laguna_sizes(int64_t* out) {
 }
 
 extern "C" const char* laguna_unit() {
-#if LANES_AVX512 && defined(__AVX512VNNI__)
+#if LANES_NARROW && defined(__AVX512VNNI__)
+    return "AVX-512 with VNNI and BF16";
+#elif LANES_AVX512 && defined(__AVX512VNNI__)
     return "AVX-512 with VNNI";
 #elif LANES_AVX512
     return "AVX-512";

@@ -82,11 +82,18 @@ inline void normalise(float* x, int64_t count, const void* weight, float eps, Ty
 struct Input {
     int64_t columns;
     float* wide = nullptr;      // [rows, columns]; for bfloat16 matrices each 32 with the even ones before the odd ones
+    uint16_t* narrow = nullptr;  // [rows, columns], for bfloat16 matrices where the unit multiplies those
     int8_t* codes = nullptr;    // [rows, columns]
     float* steps = nullptr;     // [rows, columns / PART]
     int32_t* totals = nullptr;  // [rows, columns / PART], of the codes
 
     Input(const Matrix& m, int64_t rows, Scratch& scratch) : columns(m.columns) {
+#if LANES_NARROW
+        if (m.kind == BFLOAT16) {
+            narrow = scratch.take<uint16_t>(rows * columns);
+            return;
+        }
+#endif
         if (m.kind == FLOAT32 || m.kind == BFLOAT16) {
             wide = scratch.take<float>(rows * columns);
             return;
@@ -99,6 +106,8 @@ struct Input {
     void set(const Matrix& m, int64_t row, const float* x, int64_t count) {
         if (m.kind == FLOAT32) {
             std::memcpy(wide + row * columns, x, size_t(count) * 4);
+        } else if (narrow) {
+            laguna::narrow(x, NARROW, count, narrow + row * columns);
         } else if (m.kind == BFLOAT16) {
             float* out = wide + row * columns;
             int64_t i = 0;
@@ -141,6 +150,31 @@ constexpr int64_t STREAM_BYTES = 0, AHEAD_NARROW = AHEAD;
 #endif
 
 // Rows `row` to `row` + R - 1 of a bfloat16 matrix times T rows of input: out[t * LANES + r].
+#if LANES_NARROW
+template <int T, int R>
+void narrow_rows(const Matrix& m, int64_t row, const Input& x, const int32_t* which, float* out) {
+    int64_t columns = m.columns, whole = columns / 32 * 32;
+    auto w = (const uint16_t*)m.data + row * columns;
+    F sums[R][T];
+    for (auto& of_row : sums)
+        for (F& one : of_row) one = zero();
+    for (int64_t k = 0; k < whole; k += 32)
+#pragma GCC unroll 4
+        for (int r = 0; r < R; r++) {
+            ahead((const char*)(w + r * columns + k) + AHEAD_NARROW);
+            N weights = load_thirty_two(w + r * columns + k);
+            for (int t = 0; t < T; t++)
+                sums[r][t] = dot_narrow(sums[r][t], weights, load_thirty_two(x.narrow + which[t] * columns + k));
+        }
+    for (int r = 0; r < R; r++)
+        for (int t = 0; t < T; t++) {
+            float total = sum(sums[r][t]);
+            for (int64_t k = whole; k < columns; k++)
+                total += narrow_to_float(w[r * columns + k]) * narrow_to_float(x.narrow[which[t] * columns + k]);
+            out[t * LANES + r] = total;
+        }
+}
+#else
 template <int T, int R>
 void narrow_rows(const Matrix& m, int64_t row, const Input& x, const int32_t* which, float* out) {
     // Two sums hide the wait for one another; where there are four and more, there are enough of them without.
@@ -173,6 +207,7 @@ void narrow_rows(const Matrix& m, int64_t row, const Input& x, const int32_t* wh
             out[t * LANES + r] = sum(SUMS == 2 ? add(of[0], of[SUMS - 1]) : of[0]) + tail[r][t];
         }
 }
+#endif
 
 template <int T>
 void wide_row(const Matrix& m, int64_t row, const Input& x, const int32_t* which, float* out) {
@@ -278,11 +313,20 @@ void sixteen_of(const Matrix& m, int64_t first, const Input& x, const int32_t* w
 }
 
 constexpr int64_t FEW = 8;  // rows of input; more of them go by tiles, and what is done to each is shared out
+#if LANES_NARROW
+constexpr int64_t FEW_NARROW = 4;  // the unit is so fast that reading them again for each row is what takes the time
+#else
+constexpr int64_t FEW_NARROW = FEW;
+#endif
 
 inline void sixteen(const Matrix& m, int64_t first, const Input& x, const int32_t* which, int64_t count, float* out) {
-    if (count > FEW && m.rows - first >= LANES) {
+    if (count > (m.kind == BFLOAT16 ? FEW_NARROW : FEW) && m.rows - first >= LANES) {
         int64_t at = first * m.columns;
+#if LANES_NARROW
+        if (m.kind == BFLOAT16) return tiles((const uint16_t*)m.data + at, m.columns, x.narrow, which, count, out);
+#else
         if (m.kind == BFLOAT16) return tiles((const uint16_t*)m.data + at, m.columns, x.wide, which, count, out);
+#endif
         if (m.kind == FLOAT32) return tiles((const float*)m.data + at, m.columns, x.wide, which, count, out);
     }
     for (; count >= 4; count -= 4, which += 4, out += 4 * LANES) sixteen_of<4>(m, first, x, which, out);

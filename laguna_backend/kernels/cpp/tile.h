@@ -2,7 +2,8 @@
 //
 // A weight that was read serves all inputs of a tile, and an input all its rows, so that multiplying is what takes the
 // time; row by row, a number would be read for nearly each product. bfloat16 is widened once for all the inputs, a
-// stretch of columns at a time. The vectors are the compiler's own, as wide as the unit's.
+// stretch of columns at a time, unless the unit multiplies it as it is. The vectors are the compiler's own, as wide as
+// the unit's.
 //
 // What a row of input gives does not depend on those beside it: its sums are always in the same order.
 #pragma once
@@ -84,9 +85,38 @@ inline void tile(
     for (int t = 0; t < T; t++) add_sums(sums[t], out + t * between);
 }
 
-template <int T = TILE_INPUTS>
+#if LANES_NARROW
+template <int T>
+inline void tile(
+    const uint16_t* w, int64_t stride, const uint16_t* const* x, int64_t columns, float* out, int64_t between) {
+    F sums[T][TILE_ROWS];
+#pragma GCC unroll 8
+    for (auto& row : sums)
+#pragma GCC unroll 8
+        for (F& one : row) one = zero();
+    for (int64_t k = 0; k < columns; k += STEP) {
+        N input[T];
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++) input[t] = load_thirty_two(x[t] + k);
+#pragma GCC unroll 8
+        for (int r = 0; r < TILE_ROWS; r++) {
+            N weights = load_thirty_two(w + r * stride + k);
+#pragma GCC unroll 8
+            for (int t = 0; t < T; t++) sums[t][r] = dot_narrow(sums[t][r], weights, input[t]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < T; t++) {
+        V four[TILE_ROWS];
+        for (int r = 0; r < TILE_ROWS; r++) four[r] = (V)sums[t][r].v;
+        add_sums(four, out + t * between);
+    }
+}
+#endif
+
+template <int T = TILE_INPUTS, class Number>
 inline void tile_of(
-    int64_t many, const float* w, int64_t stride, const float* const* x, int64_t columns, float* out, int64_t between) {
+    int64_t many, const Number* w, int64_t stride, const Number* const* x, int64_t columns, float* out, int64_t between) {
     if constexpr (T > 1) {
         if (many < T) return tile_of<T - 1>(many, w, stride, x, columns, out, between);
     }
@@ -107,22 +137,22 @@ inline float number(uint16_t x) { return narrow_to_float(x); }
 
 // out[t * LANES + r] for sixteen rows from `w` on, of float32 or bfloat16, and the rows `which` of x [.., columns], which
 // lie as `Input` arranges them.
-template <class Number>
-void tiles(const Number* w, int64_t columns, const float* x, const int32_t* which, int64_t count, float* out) {
-    constexpr bool NARROW_ONES = sizeof(Number) == 2;
+template <class Number, class Given>
+void tiles(const Number* w, int64_t columns, const Given* x, const int32_t* which, int64_t count, float* out) {
+    constexpr bool WIDEN = sizeof(Number) < sizeof(Given);
     Scratch scratch;
-    float* wide = NARROW_ONES ? scratch.take<float>(LANES * APART) : nullptr;
+    float* wide = WIDEN ? scratch.take<float>(LANES * APART) : nullptr;
     int64_t whole = columns / STEP * STEP;
     std::memset(out, 0, size_t(count) * LANES * sizeof(float));
     for (int64_t begin = 0; begin < whole; begin += STRETCH) {
         int64_t many = whole - begin < STRETCH ? whole - begin : STRETCH, stride = columns;
-        const float* weights = (const float*)w + begin;
-        if constexpr (NARROW_ONES) {
+        const Given* weights = (const Given*)w + begin;
+        if constexpr (WIDEN) {
             widen_rows(w + begin, columns, many, wide);
             weights = wide, stride = APART;
         }
         for (int64_t t = 0; t < count; t += TILE_INPUTS) {
-            const float* rows[TILE_INPUTS];
+            const Given* rows[TILE_INPUTS];
             int64_t together = count - t < TILE_INPUTS ? count - t : TILE_INPUTS;
             for (int64_t i = 0; i < together; i++) rows[i] = x + which[t + i] * columns + begin;
             for (int64_t r = 0; r < LANES; r += TILE_ROWS)
@@ -132,7 +162,7 @@ void tiles(const Number* w, int64_t columns, const float* x, const int32_t* whic
     for (int64_t t = 0; t < count && whole < columns; t++)
         for (int64_t r = 0; r < LANES; r++)
             for (int64_t k = whole; k < columns; k++)
-                out[t * LANES + r] += number(w[r * columns + k]) * x[which[t] * columns + k];
+                out[t * LANES + r] += number(w[r * columns + k]) * number(x[which[t] * columns + k]);
 }
 
 }  // namespace laguna
