@@ -13,6 +13,8 @@ import anyio
 
 from ..command_line import split_command
 from ..signals import stop_on_signal
+from ..tasks import task_group
+from ..transports import Transport
 from ..transports.child import spawn_agent
 from ..transports.stdio import stdio_transport
 from .conductor import conduct
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         return anyio.run(_run, commands)
-    except OSError as error:
+    except CannotStart as error:
         print(f"acp conductor: {error}", file=sys.stderr)
         return 1
 
@@ -51,19 +53,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class CannotStart(Exception):
+    """A component could not be started."""
+
+
 async def _run(commands: Sequence[Sequence[str]]) -> int:
+    """Run the chain until its client, a component or a signal ends it; the exit status. Raises CannotStart."""
     names = [f"proxy {n} ({words[0]})" for n, words in enumerate(commands[:-1], 1)] + ["the agent"]
-    async with AsyncExitStack() as exits, anyio.create_task_group() as group:
+    why: str | None = None
+    async with task_group(cancel_at_end=True) as group:
         group.start_soon(stop_on_signal, group.cancel_scope)
-        components = [
-            (name, await exits.enter_async_context(spawn_agent(words)))
-            for name, words in zip(names, commands, strict=True)
-        ]
-        client = await exits.enter_async_context(stdio_transport())
-        why = await conduct(client, components)
-        group.cancel_scope.cancel()
-        return 0 if why is None else 1
-    return 0  # a signal ended it
+        # Inside the group and not beside it: what is entered in a scope must be left in it.
+        async with AsyncExitStack() as exits:
+            components = [(name, await _start(name, words, exits)) for name, words in zip(names, commands, strict=True)]
+            client = await exits.enter_async_context(stdio_transport())
+            why = await conduct(client, components)
+    return 0 if why is None else 1  # a signal ends it well, too
+
+
+async def _start(name: str, words: Sequence[str], exits: AsyncExitStack) -> Transport:
+    """A component, which ends with `exits`. Raises CannotStart."""
+    try:
+        return await exits.enter_async_context(spawn_agent(words))
+    except (OSError, ValueError) as error:
+        raise CannotStart(f"{name} cannot be started: {error}") from error
 
 
 if __name__ == "__main__":
