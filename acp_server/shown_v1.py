@@ -47,6 +47,10 @@ class ShownV1:
             return (update,)
         return [shown for said in self._terminals.said(update) for shown in self._taken(said)]
 
+    def asked(self, call: ToolCall) -> ToolCall:
+        """What is shown of a call where the client is asked about it."""
+        return self._terminals.asked(call)
+
     def _taken(self, update: Update) -> Sequence[Update]:
         match update:
             case Notice():

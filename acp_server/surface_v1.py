@@ -288,11 +288,14 @@ class SurfaceV1:
     # Our calls ------------------------------------------------------------------------------------
 
     async def _update(self, session_id: str, update: Update) -> None:
-        if (shown := self._shown.get(session_id)) is None:
-            shown = self._shown[session_id] = ShownV1(self._client, plans=self._agent.opens("plans"))
-        for said in shown.said(update):
+        for said in self._shown_in(session_id).said(update):
             for report in dialect.reports(session_id, said):
                 await self._connection.notify(dialect.REPORT, report)
+
+    def _shown_in(self, session_id: str) -> ShownV1:
+        if (shown := self._shown.get(session_id)) is None:
+            shown = self._shown[session_id] = ShownV1(self._client, plans=self._agent.opens("plans"))
+        return shown
 
     async def _ask(self, session_id: str, call: ToolCall, options: Sequence[Option]) -> str | None:
         """The option the user chose, or None when the client cancelled the question."""
@@ -300,7 +303,7 @@ class SurfaceV1:
             schema.SESSION_REQUEST_PERMISSION,
             schema.RequestPermissionRequest(
                 session_id=session_id,
-                tool_call=_shown(call),
+                tool_call=_asked(self._shown_in(session_id).asked(call)),
                 options=[
                     schema.PermissionOption(option_id=option.id, name=option.name, kind=option.kind)
                     for option in options
@@ -415,7 +418,7 @@ def _response(report: TurnReport) -> schema.PromptResponse:
     )
 
 
-def _shown(call: ToolCall) -> schema.ToolCallUpdate:
+def _asked(call: ToolCall) -> schema.ToolCallUpdate:
     """The call as the permission request shows it: all that `tool_call` said."""
     return dialect.encode_permission_call(
         ToolCallUpdate(

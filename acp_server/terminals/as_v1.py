@@ -90,16 +90,25 @@ class TerminalsAsV1:
         if self._in_meta:
             first = update if isinstance(update, ToolCall) else None
             return (update,) if first is None or shown is None else self._announced(first, shown.screen)
+        if isinstance(update, ToolCall):
+            return (self.asked(update),)
         if not isinstance(update.content, tuple):
             return (update,)
-        content = tuple(part for item in update.content for part in self._in_text(item))
-        if isinstance(update, ToolCall):
-            return (replace(update, content=content),)
-        return (replace(update, content=content or UNSET),)  # with nothing printed, the command stays
+        return (replace(update, content=self._in_text(update.content) or UNSET),)  # nothing printed: the command stays
 
-    def _in_text(self, item: ToolContent) -> tuple[ToolContent, ...]:
-        known = self._shown.get(item.terminal_id) if isinstance(item, TerminalRef) else None
-        return (item,) if known is None else self._text(known)
+    def asked(self, call: ToolCall) -> ToolCall:
+        """A call as a question about it shows it: with no terminal that the client does not know."""
+        return call if self._in_meta else replace(call, content=self._in_text(call.content))
+
+    def _in_text(self, content: Sequence[ToolContent]) -> tuple[ToolContent, ...]:
+        return tuple(
+            part
+            for item in content
+            for part in (self._printed(item.terminal_id) if isinstance(item, TerminalRef) else (item,))
+        )
+
+    def _printed(self, id: str) -> tuple[ToolContent, ...]:
+        return self._text(self._shown[id]) if id in self._shown else ()
 
     def _announced(self, call: ToolCall, screen: Screen) -> Sequence[Update]:
         """The announcement of a call that shows a terminal; of one that is over, in two parts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -200,6 +201,8 @@ async def test_a_command_runs_after_it_was_allowed_and_its_output_is_shown(works
         [question] = [m["params"] for m in client.received if m.get("method") == "session/request_permission"]
         assert question["toolCall"]["kind"] == "execute"
         assert question["toolCall"]["rawInput"] == {"cmd": "echo hello; exit 3"}
+        assert question["toolCall"]["content"] == tool_calls(client)[0]["content"]
+        assert '"terminal"' not in json.dumps(question)  # the client has created none
         done = tool_calls(client)[-1]
         assert done["status"] == "completed"
         assert "hello" in done["content"][0]["content"]["text"]

@@ -10,6 +10,7 @@ from ..walking import Json, Object, members, obj, objects, there
 from ..watching import Seen, Watch
 from . import values
 from .entities import Entities
+from .terminals_v1 import TerminalsV1
 
 
 def _watched(id: str, title: str, duties: str, tier: str = "mandatory", versions: tuple[int, ...] = (1, 2)) -> Check:
@@ -51,6 +52,7 @@ WATCHED = (
     _watched("wire.calls", "A tool call begins with a title and keeps its name", "112", "advisory", (2,)),
     _watched("wire.diffs", "A diff says its changes, its patch names their paths", "115", versions=(2,)),
     _watched("wire.terminals", "A terminal is told of, once, its output base64 piece by piece", "116", versions=(2,)),
+    _watched("wire.shown-terminals", "A call shows terminals that the client knows", "164", versions=(1,)),
     _watched("wire.plans", "A plan has an id, its file an address", "122", versions=(2,)),
     _watched("wire.background", "Background work is told of before, and its end", "120", versions=(2,)),
     _watched("wire.subagents", "A subagent is told of before all that it says", "096"),
@@ -71,6 +73,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "wire.call-order": ("turn.tour", "tour.ask"),
     "wire.diffs": ("tour.edit",),
     "wire.terminals": ("tour.run",),
+    "wire.shown-terminals": ("tour.ask", "tour.run"),
     "wire.plans": ("tour.plan",),
     "wire.background": ("tour.background", "call.cancel"),
     "wire.subagents": ("tour.delegate",),
@@ -112,6 +115,7 @@ class AgentWatch(Watch):
         self._visits: set[str] = set()
         self._states: dict[str, str] = {}
         self._login: Object | None = None
+        self._terminals = TerminalsV1()
 
     def for_whom(self) -> str:
         return "client"
@@ -127,6 +131,7 @@ class AgentWatch(Watch):
         session: Json = params.get("sessionId")
         if method == "initialize":
             self.client = obj(params.get("clientCapabilities" if self.version == 1 else "capabilities"))
+            self._terminals.in_meta = obj(self.client.get("_meta")).get("terminal_output") is True
         for server in objects(params.get("mcpServers")):
             self._servers.add(str(server.get("serverId")))
         if isinstance(session, str) and method == "session/prompt":
@@ -136,7 +141,9 @@ class AgentWatch(Watch):
             self.prompting.add(session)  # a replay is a turn's worth of updates, and ends with the answer
 
     def we_answer(self, asked: Object, message: Object) -> None:
-        """Our answers change nothing of what is watched."""
+        """A terminal that we created may be shown."""
+        if asked["method"] == "terminal/create":
+            self._terminals.created(obj(message.get("result")).get("terminalId"))
 
     # What the agent says -----------------------------------------------------------------------------------
 
@@ -167,6 +174,8 @@ class AgentWatch(Watch):
             self._visits.add(str(params.get("elicitationId")))
         elif (gate := needs(self.version).get(method)) and method.startswith(("fs/", "terminal/")):
             yield "wire.ungated", "" if there(self.client, gate) else f"{method}, and {gate} was not announced"
+            if method == "terminal/release":
+                self._terminals.released(params.get("terminalId"))
         elif method.startswith(("fs/", "terminal/")):
             yield "wire.ungated", f"{method}, which version {self.version} does not have"
         elif method == "elicitation/complete":
@@ -178,6 +187,8 @@ class AgentWatch(Watch):
             call = obj(obj(params.get("subject")).get("toolCall"))
             if self.version == 2 and call:
                 yield from self.entities(params.get("sessionId")).call(call)
+            elif self.version == 1:
+                yield from self._terminals.call(obj(params.get("toolCall")))
         elif method == "mcp/message":
             id = str(params.get("serverId"))
             yield "wire.mcp", "" if id in self._servers else f"{id!r} is no server that the client gave"
@@ -213,6 +224,8 @@ class AgentWatch(Watch):
             return
         if gate := GATED_UPDATES.get(str(kind)):
             yield "wire.notices", "" if there(self.client, gate) else f"{kind}, and {gate} was not announced"
+        if kind in ("tool_call", "tool_call_update"):
+            yield from self._terminals.call(update)
         if kind == "tool_call":
             self._calls.add(call)
         elif kind == "tool_call_update":

@@ -510,7 +510,7 @@ class Agent:
     def turn_run(self, id: str) -> None:
         if self.version == 1 and self.able("terminal"):
             params = {"sessionId": id, "command": "true", "cwd": self.sessions[id].cwd}
-            self.ask("terminal/create", params, lambda answer: self.watch(id, answer["result"]["terminalId"]))
+            self.ask("terminal/create", params, lambda answer: self.show(id, answer["result"]["terminalId"]))
             return
         if self.version == 2:
             self.shell(id, "t-run")
@@ -522,10 +522,15 @@ class Agent:
         self.update(id, sessionUpdate="terminal_update", terminalId=terminal, command="true", cwd=cwd, **more)
         self.update(id, sessionUpdate="terminal_output_chunk", terminalId=terminal, data=data)
 
+    def show(self, id: str, terminal: str) -> None:
+        self.call(id, "run", "pending", content=[{"type": "terminal", "terminalId": terminal}])
+        self.watch(id, terminal)
+
     def watch(self, id: str, terminal: str) -> None:
         params = {"sessionId": id, "terminalId": terminal}
 
         def released(answer: Message) -> None:
+            self.call(id, "run", "completed")
             self.finish(id)
 
         def waited(answer: Message) -> None:

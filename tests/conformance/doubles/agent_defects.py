@@ -327,6 +327,15 @@ def gives_up_own(agent: Any, message: Message) -> None:
         agent.stop(id)
 
 
+def shows_late(agent: Any, message: Message) -> None:
+    """A terminal is shown when it is released already."""
+    said = message.get("params", {}).get("update", {})
+    if said.get("sessionUpdate") == "tool_call" and said["toolCallId"] == "run":
+        agent.memo["terminal"] = said.pop("content")
+    elif said.get("status") == "completed" and said["toolCallId"] == "run":
+        said["content"] = agent.memo["terminal"]
+
+
 def keeps_terminal(agent: Any, message: Message) -> Any:
     """It is done with a terminal and does not say so."""
     if message.get("method") != "terminal/release":
@@ -386,6 +395,7 @@ FORM = {"type": "object", "properties": {"password": {"type": "string", "title":
 ASK = {"sessionId": "$s", "message": "Which?", "mode": "form", "requestedSchema": FORM}
 CALL = {"toolCallId": "odd", "title": "Odd"}
 TEXT = {"type": "text", "text": "x"}
+NO_TERMINAL = {"type": "terminal", "terminalId": "none"}
 NEW, LOAD, RESUME, CLOSE = (f"session/{name}" for name in ("new", "load", "resume", "close"))
 LOCKED = Defect("locked", "", start=locks)
 """No defect: it wants a login, and takes one."""
@@ -698,6 +708,14 @@ DEFECTS = (
     ),
     Defect("raw-output", "wire.terminals", V2, told("terminal_output_chunk", put(data="up!"))),
     Defect("no-terminal", "wire.terminals", V2, unsaid("terminal_update", terminalId="t-run")),
+    Defect(
+        "asks-with-terminal",
+        "wire.shown-terminals",
+        V1,
+        asks("session/request_permission", lambda params: params["toolCall"].update(content=[NO_TERMINAL])),
+    ),
+    Defect("shows-no-terminal", "wire.shown-terminals", V1, told("tool_call", put(content=[NO_TERMINAL]))),
+    Defect("shows-released", "wire.shown-terminals", V1, shows_late),
     Defect("nameless-plan", "wire.plans", V2, told("plan_update", lambda u: u["plan"].update(planId=""))),
     Defect(
         "untold-work",
