@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from .dispatch import Dispatcher
-from .envelope import CANCEL, RequestId, envelope_problem, error_message, is_id
+from .envelope import CANCEL, RequestId, envelope_problem, error_message, failed, is_id, mended, respelled
 from .errors import ErrorCode, LocalProtocolError, RequestError
 from .methods import Method
 from .wire import Json, dumps, loads, pointers
@@ -121,7 +121,9 @@ class Peer:
 
     def _message(self, message: Json) -> list[Event]:
         if problem := envelope_problem(message):
-            return [self._refuse(RequestError(ErrorCode.INVALID_REQUEST, f"Invalid request: {problem}"))]
+            refused = self._refuse(RequestError(ErrorCode.INVALID_REQUEST, f"Invalid request: {problem}"))
+            answer = mended(message, problem)
+            return [refused] if answer is None or answer["id"] not in self._asked else [refused, self._answer(answer)]
         if "method" not in message:
             return [self._answer(message)]
         if "id" in message:
@@ -160,10 +162,12 @@ class Peer:
         id: RequestId = message["id"]
         method = self._asked.pop(id, None)
         if method is None:
-            words = f": {_short(message['error']['message'])}" if "error" in message else ""
+            if (answer := respelled(message)) is not None and answer["id"] in self._asked:
+                return self._answer(answer)
+            words = f": {_short(message['error']['message'])}" if failed(message) else ""
             problem = f"A reply to something that was never asked{words}"
             return Refused(RequestError(ErrorCode.INVALID_REQUEST, problem), id)
-        if "error" in message:
+        if failed(message):
             error = message["error"]
             return Replied(id, RequestError(error["code"], error["message"], error.get("data")))
         result: Any = message["result"]

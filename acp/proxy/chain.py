@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..envelope import CANCEL, error_message, is_id
+from ..envelope import CANCEL, error_message, failed, is_id, respelled
 from ..errors import ErrorCode, RequestError
 from ..json_text import Json
 from ..transports import Oversize
@@ -54,7 +54,8 @@ class Chain:
             return self._pass_on(hop, message)
         except Refusal as refusal:
             log.info("from %s: %s", self.names[hop], refusal)
-            return [] if refusal.answer is None else [(hop, refusal.answer)]
+            heard = [] if refusal.answer is None else [(hop, refusal.answer)]
+            return heard if refusal.instead is None else [*heard, *self._answer(hop, refusal.instead)]
 
     def last_answers(self, why: str) -> Sequence[Outgoing]:
         """What the client hears of its open requests when the chain ends before they were answered."""
@@ -110,12 +111,13 @@ class Chain:
     # Answers -----------------------------------------------------------------------------------------------
 
     def _answer(self, hop: int, message: Message) -> Sequence[Outgoing]:
+        message = respelled(message) or message  # every id that we give away is a number
         route = self.routes.close(hop, message["id"])
         if route is None:
             log.info("from %s: an answer to nothing: %r", self.names[hop], message["id"])
             return []
         message = {**message, "id": route.origin_id}
-        if route.method == INITIALIZE and "result" in message:
+        if route.method == INITIALIZE and not failed(message):
             message = self._initialized(route, message)
         return [(route.origin, message)]
 

@@ -25,7 +25,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from ..envelope import CANCEL, RequestId, error_message, is_id
+from ..envelope import CANCEL, RequestId, error_message, failed, is_id, respelled
 from ..errors import AcpError, ConnectionClosed, ErrorCode, RequestError
 from ..json_text import Json
 from ..pending import Pending
@@ -117,7 +117,9 @@ class _Run:
             message = read(text)
         except Refusal as refusal:
             await self._refuse(refusal)
-            return
+            if refusal.instead is None:
+                return
+            message = refusal.instead
         if message.get("method") == CANCEL:
             await self._cancel(message)
             return
@@ -168,12 +170,14 @@ class _Run:
             await self._send("agent" if side == "client" else "client", message)
 
     async def _answered(self, message: Message) -> None:
+        message = respelled(message) or message  # every id that we give away is a number
         if (pending := self._asked.pop(message["id"], None)) is not None:
             self._routes.close(_HERE, message["id"])
             error = object_of(message.get("error"))
-            failed = "error" in message
             pending.settle(
-                RequestError(error["code"], error["message"], error.get("data")) if failed else message["result"]
+                RequestError(error["code"], error["message"], error.get("data"))
+                if failed(message)
+                else message["result"]
             )
         elif (route := self._routes.close(_HERE, message["id"])) is not None:
             await self._link.send({**message, "id": route.origin_id})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from ..envelope import RequestId, envelope_problem, error_message
+from ..envelope import RequestId, envelope_problem, error_message, mended
 from ..errors import ErrorCode, RequestError
 from ..json_text import Json, loads
 from ..transports import Oversize
@@ -14,10 +14,16 @@ Message = dict[str, Json]
 
 
 class Refusal(Exception):
-    """A text or a message that goes nowhere; `answer` is what its sender hears, if anything."""
+    """A text or a message that goes nowhere; `answer` is what its sender hears, if anything.
 
-    def __init__(self, error: RequestError, id: RequestId = None, *, silent: bool = False) -> None:
+    `instead` is the error that a malformed answer is taken for.
+    """
+
+    def __init__(
+        self, error: RequestError, id: RequestId = None, *, silent: bool = False, instead: Message | None = None
+    ) -> None:
         super().__init__(str(error))
+        self.instead = instead
         self.answer = None if silent else error_message(id, error)
 
 
@@ -30,7 +36,8 @@ def read(text: bytes | Oversize) -> Message:
     except (ValueError, RecursionError):
         raise Refusal(RequestError(ErrorCode.PARSE_ERROR, "Parse error")) from None
     if problem := envelope_problem(message):
-        raise Refusal(RequestError(ErrorCode.INVALID_REQUEST, f"Invalid request: {problem}"))
+        error = RequestError(ErrorCode.INVALID_REQUEST, f"Invalid request: {problem}")
+        raise Refusal(error, instead=mended(message, problem))
     return message
 
 

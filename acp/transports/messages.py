@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, cast
 
-from ..envelope import CANCEL, RequestId, envelope_problem, is_id
+from ..envelope import CANCEL, RequestId, envelope_problem, failed, is_id
 from ..errors import RequestError
 from ..json_text import Json, loads
 
@@ -66,7 +66,7 @@ def read_error(text: bytes) -> RequestError | None:
         value = loads(text)
     except (ValueError, RecursionError):
         return None
-    if envelope_problem(value) is not None or "error" not in value:
+    if envelope_problem(value) is not None or not failed(value):
         return None
     error = value["error"]
     return RequestError(error["code"], error["message"], error.get("data"))
@@ -96,7 +96,7 @@ def message_of(value: Json) -> Message:
         id,
         True,
         _session(raw.get("result")),
-        failed="error" in raw,
+        failed=raw.get("error") is not None,
         version=version if type(version) is int else None,
     )
 

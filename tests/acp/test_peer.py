@@ -210,6 +210,85 @@ def test_a_reply_to_what_was_never_asked_is_an_event() -> None:
     assert sent(ours) == []
 
 
+MALFORMED: dict[str, tuple[Any, str]] = {
+    "both": ({"id": 1, "result": {"text": "yo"}, "error": {"code": 1, "message": "no"}}, "both a result and an error"),
+    "both null": ({"id": 1, "result": None, "error": None}, "both a result and an error"),
+    "neither": ({"id": 1}, "neither a request nor an answer"),
+    "error null": ({"id": 1, "error": None}, "error has no integer code"),
+    "error a string": ({"id": 1, "error": "too late"}, "error has no integer code): too late"),
+    "no code": ({"id": 1, "error": {"message": "too late"}}, "error has no integer code): too late"),
+    "fractional code": ({"id": 1, "error": {"code": 1.0, "message": "too late"}}, "integer code): too late"),
+    "no message": ({"id": 1, "error": {"code": 1}}, "error has no message"),
+    "another jsonrpc": ({"id": 1, "jsonrpc": "1.0", "result": {"text": "yo"}}, "jsonrpc is not '2.0'"),
+    "no jsonrpc": ({"id": 1, "jsonrpc": None, "result": {"text": "yo"}}, "jsonrpc is not '2.0'"),
+    "method null": ({"id": 1, "method": None, "result": {"text": "yo"}}, "method is not a string"),
+    "fractional id": ({"id": 1.0, "result": {"text": "yo"}}, "id is neither a string nor an integer"),
+}
+
+
+@pytest.mark.parametrize(("answer", "words"), MALFORMED.values(), ids=MALFORMED)
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_malformed_answer_fails_the_call_that_it_names(answer: Any, words: str, batch: bool) -> None:
+    ours = peer(batch=batch)
+    assert ours.call(PING, Ping(text="hi")) == 1
+    sent(ours)
+    text = json.dumps([{"jsonrpc": "2.0", **answer}] if batch else {"jsonrpc": "2.0", **answer}).encode()
+    refused, replied = ours.receive(text)
+    assert isinstance(refused, Refused)
+    assert isinstance(replied, Replied)
+    assert replied.id == 1
+    assert isinstance(replied.outcome, RequestError)
+    assert replied.outcome.code == ErrorCode.INTERNAL_ERROR
+    assert words in replied.outcome.message
+    assert only_error(ours) == (None, ErrorCode.INVALID_REQUEST)
+    assert ours.asked == 0
+    [again] = ours.receive(text)  # nothing waits for it any more: as if nothing ever had
+    assert isinstance(again, Refused)
+    assert only_error(ours) == (None, ErrorCode.INVALID_REQUEST)
+
+
+def test_an_answer_under_the_number_as_text_fails_the_call() -> None:
+    ours = peer()
+    ours.call(PING, Ping(text="hi"))
+    sent(ours)
+    [event] = ours.receive(b'{"jsonrpc":"2.0","id":"1","result":{"text":"yo"}}')
+    assert isinstance(event, Replied)
+    assert isinstance(event.outcome, RequestError)
+    assert "its id is a string, and was a number" in event.outcome.message
+    assert (ours.asked, sent(ours)) == (0, [])
+
+
+@pytest.mark.parametrize("id", [True, None, "", "2", "01", "01x", "\u0661", "1" * 5000, 1.5, 1e300, {}, [1]])
+def test_a_malformed_answer_that_names_no_call_fails_none(id: Any) -> None:
+    ours = peer()
+    ours.call(PING, Ping(text="hi"))
+    for body in ({"result": {"text": "yo"}}, {"error": "no"}):
+        events = ours.receive(json.dumps({"jsonrpc": "2.0", "id": id, **body}).encode())
+        assert [type(event) for event in events] == [Refused]
+    assert ours.asked == 1
+
+
+def test_a_malformed_request_under_the_id_of_a_call_fails_no_call() -> None:
+    ours = peer()
+    ours.call(PING, Ping(text="hi"))
+    for body in ({"method": 7}, {"method": "test/ping", "params": "x", "result": {}}):
+        [event] = ours.receive(json.dumps({"jsonrpc": "2.0", "id": 1, **body}).encode())
+        assert isinstance(event, Refused)
+    assert ours.asked == 1
+
+
+def test_of_a_result_and_an_error_the_one_counts_that_is_not_null() -> None:
+    ours = peer()
+    first, second = ours.call(PING, Ping(text="hi")), ours.call(PING, Ping(text="ho"))
+    sent(ours)
+    [good] = ours.receive(b'{"jsonrpc":"2.0","id":1,"result":{"text":"yo"},"error":null}')
+    assert good == Replied(first, Pong(text="yo"))
+    [bad] = ours.receive(b'{"jsonrpc":"2.0","id":2,"result":null,"error":{"code":-32000,"message":"no"}}')
+    assert isinstance(bad, Replied)
+    assert (bad.id, bad.outcome.code, bad.outcome.message) == (second, -32000, "no")
+    assert sent(ours) == []
+
+
 def test_an_answer_that_is_null_counts_as_an_empty_object() -> None:
     ours = Peer()
     ours.open((), [schema.FS_WRITE_TEXT_FILE])
@@ -291,8 +370,10 @@ class Conversation(RuleBasedStateMachine):
     @rule(id=st.integers(-3, 3) | st.text("0123", max_size=2))
     def forge(self, id: Any) -> None:
         """An answer to what was never asked, and a cancellation of what never ran, change nothing."""
-        if id in self.asked:
-            id = str(id)
+        if id in self.asked and id not in self.answered:
+            id = f"0{id}"
+        if id in map(str, self.asked.keys() - self.answered.keys()):
+            return  # that is meant for it, and fails it
         answer = {"jsonrpc": "2.0", "id": id, "result": {"text": "forged"}}
         assert [type(event) for event in self.here.receive(json.dumps(answer).encode())] == [Refused]
         cancel = {"jsonrpc": "2.0", "method": "$/cancel_request", "params": {"requestId": id}}

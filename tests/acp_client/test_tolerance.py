@@ -45,6 +45,9 @@ Messages
 - ids of a client that are: test_client_habits::ids_may_be_strings_and_begin_at_0
 - answers to a `_` method of ours: test_tolerance::a_method_of_ours_may_be_answered_in_any_way
 - a `_` method and notification of theirs: test_client_habits::extensions_of_the_client_disturb_nothing
+- an answer with a result and an error of null: test_tolerance::an_answer_may_hold_null_for_what_it_does_not_say
+- the same of a client: test_client_habits::an_answer_may_hold_an_error_of_null
+- an answer that is malformed: test_tolerance::a_malformed_answer_ends_the_call_that_it_names
 - two options of one kind: test_tolerance::of_two_options_of_one_kind_the_first_is_taken
 - null for an answer without content: test_client_habits::a_file_is_written_though_the_answer_is_null
 - resume, load, new in turn: test_client_habits::a_client_that_tries_to_resume_falls_back_to_a_new_session
@@ -559,6 +562,53 @@ async def test_a_method_of_ours_may_be_answered_in_any_way(answer: Any) -> None:
             heard = error.code
         assert heard == (answer or {})
         assert (await client.new_session("/w")).id == "s1"
+
+
+async def test_an_answer_may_hold_null_for_what_it_does_not_say() -> None:
+    """As libraries do that write both members of an answer, as JSON-RPC 1 had them."""
+    async with in_session() as (session, agent, group):
+
+        async def play() -> None:
+            prompt = await agent.hear_call("session/prompt")
+            await agent.say(id=prompt["id"], result={"stopReason": "end_turn"}, error=None)
+            prompt = await agent.hear_call("session/prompt")
+            await agent.say(id=prompt["id"], result=None, error={"code": -32000, "message": "Please log in"})
+
+        group.start_soon(play)
+        async with session.prompt("hi") as turn:
+            await turn.text()
+        assert turn.stop_reason == "end_turn"
+        with pytest.raises(RequestError, match="Please log in") as refused:
+            async with session.prompt("hi") as turn:
+                await turn.text()
+        assert refused.value.code == -32000
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"error": "out of credit"},
+        {"error": {"code": None, "message": "out of credit"}},
+        {"result": {"stopReason": "end_turn"}, "error": {"code": 1, "message": "out of credit"}},
+        {},
+    ],
+)
+async def test_a_malformed_answer_ends_the_call_that_it_names(answer: dict[str, Any]) -> None:
+    async with in_session() as (session, agent, group):
+
+        async def play() -> None:
+            prompt = await agent.hear_call("session/prompt")
+            await agent.say(id=prompt["id"], **answer)
+            prompt = await agent.hear_call("session/prompt")
+            await agent.end_turn(prompt)
+
+        group.start_soon(play)
+        with pytest.raises(RequestError, match="Malformed answer" + (".*out of credit" if answer else "")):
+            async with session.prompt("hi") as turn:
+                await turn.text()
+        async with session.prompt("hi") as turn:
+            await turn.text()
+        assert turn.stop_reason == "end_turn"
 
 
 # Processes -----------------------------------------------------------------------------------------------

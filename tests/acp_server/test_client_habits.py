@@ -65,6 +65,27 @@ async def test_extensions_of_the_client_disturb_nothing(tmp_path: Path) -> None:
         assert client.text() == "fine"
 
 
+@pytest.mark.parametrize(("more", "status"), [({"error": None}, "completed"), ({"error": "what?"}, "failed")])
+async def test_an_answer_may_hold_an_error_of_null(tmp_path: Path, more: Message, status: str) -> None:
+    """And one that holds nothing sensible is a question that was not answered: nothing is done, and the turn ends."""
+
+    class Both(WireClient):
+        async def send(self, message: Any) -> None:
+            await super().send({**message, **more} if "result" in message else message)
+
+    ours, theirs = memory_pair()
+    async with anyio.create_task_group() as group:
+        group.start_soon(serve, Agent(ScriptedBackend()), theirs)
+        client = Both(ours.send, ours.receive)
+        session = await client.start(str(tmp_path))
+        answer = await client.prompt(session, "write a.txt hello\nsay done")
+        assert answer["result"]["stopReason"] == "end_turn"
+        [call] = [u for u in client.updates() if u.get("status") in ("completed", "failed")]
+        assert call["status"] == status
+        assert (tmp_path / "a.txt").exists() is (status == "completed")
+        await ours.aclose()
+
+
 async def test_a_file_is_written_though_the_answer_is_null(tmp_path: Path) -> None:
     """Toad's: the schema wants an object."""
 

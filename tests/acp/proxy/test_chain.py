@@ -181,6 +181,27 @@ def test_an_answer_to_nothing_goes_nowhere() -> None:
     assert chain().receive(2, text(id=1, result={})) == []
 
 
+def test_a_malformed_answer_is_an_error_to_whoever_asked() -> None:
+    c = chain(0)
+    for id in ("a", "b"):
+        assert c.receive(0, text(id=id, method="session/new"))[0][0] == 1
+    refused, (hop, answer) = c.receive(1, text(id=1, error="too late"))
+    assert (refused[0], refused[1]["error"]["code"]) == (1, -32600)
+    assert (hop, answer["id"]) == (0, "a")
+    assert answer["error"]["message"] == "Malformed answer (error has no integer code): too late"
+    [(hop, answer)] = c.receive(1, text(id="2", result={}))
+    assert (hop, answer["id"], answer["error"]["code"]) == (0, "b", -32603)
+    assert len(c.routes) == 0
+    assert [hop for hop, _ in c.receive(1, text(id=1, error="too late"))] == [1]
+
+
+def test_of_a_result_and_an_error_the_one_counts_that_is_not_null() -> None:
+    c = chain(0)
+    c.receive(0, text(id="a", method="initialize", params={"protocolVersion": 1}))
+    [(hop, answer)] = c.receive(1, text(id=1, result=None, error={"code": -32022, "message": "no"}))
+    assert (hop, answer["id"], answer["error"]["code"]) == (0, "a", -32022)
+
+
 def test_the_client_hears_the_end_of_the_chain_for_each_open_request() -> None:
     c = chain()
     c.receive(0, text(id="a", method="x"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -242,3 +243,38 @@ async def test_unknown_methods_and_members_pass_untouched() -> None:
             assert await pairs[1][1].receive() == line.replace(b"1e-7", b"1e-07")
         await near.aclose()
         await pairs[1][1].aclose()
+
+
+@pytest.mark.parametrize(
+    ("answer", "heard"),
+    [
+        ({"error": "too late"}, "Malformed answer (error has no integer code): too late"),
+        ({"result": None, "error": {"code": -32000, "message": "no"}}, "no"),
+        ({"result": {"sessionId": "s"}, "error": None}, {"sessionId": "s"}),
+        ({"result": {}, "as_text": True}, "Malformed answer (its id is a string, and was a number)"),
+    ],
+)
+@pytest.mark.parametrize("hooked", [True, False])
+async def test_a_proxy_waits_for_no_malformed_answer(answer: dict[str, Any], heard: Any, hooked: bool) -> None:
+    proxy = Proxy("passing on")
+    if hooked:
+
+        @proxy.from_client("session/new")
+        async def new(passing: Passing) -> Any:  # pyright: ignore[reportUnusedFunction]
+            return await passing.forward(passing.params)
+
+    ours, theirs = memory_pair()
+    body = {name: value for name, value in answer.items() if name != "as_text"}
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(proxy.run, theirs)
+            await ours.send(json.dumps({"jsonrpc": "2.0", "id": "a", "method": "session/new", "params": {}}).encode())
+            asked = json.loads(await ours.receive())  # type: ignore[arg-type]
+            id = str(asked["id"]) if "as_text" in answer else asked["id"]
+            await ours.send(json.dumps({"jsonrpc": "2.0", "id": id, **body}).encode())
+            said = {"id": None}
+            while said["id"] is None:  # the report of a malformed message
+                said = json.loads(await ours.receive())  # type: ignore[arg-type]
+            await ours.aclose()
+    assert said["id"] == "a"
+    assert heard in (said.get("result"), (said.get("error") or {}).get("message"))
