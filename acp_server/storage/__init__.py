@@ -35,5 +35,7 @@ What becomes of a session whose client comes to another process (`acp_server.ses
 - its turn runs, or a client uses it there: the answer, after 3 s, is -32600 with `retryAfter` in its data. The turn
   goes on. Our client connects anew, for a minute (`Reconnect.patience`), until it comes to the owner, or the turn is
   over and the session is handed over, with all of the turn and how it ended;
-- it is closed, archived or deleted there: its owner cancels the turn and lets go of it, unless a client uses it.
+- it is closed, archived or deleted there: its owner cancels the turn and lets go of it, unless a client uses it. Then
+  closing it there changes nothing, and archiving, renaming or deleting it is refused as opening it is. Files cannot be
+  asked for: what another process holds is refused at once, whether its client is there or not.
 """

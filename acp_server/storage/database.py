@@ -144,11 +144,14 @@ class DatabaseStore:
     def delete(self, id: str) -> None:
         with self._database.transaction() as tables:
             try:
-                self._row(tables, id)  # whoever writes for it is waited for, and finds it gone
+                _, _, holder = self._row(tables, id)  # whoever writes for it is waited for
             except SessionUnknown:
                 return
-            tables.rows("DELETE FROM acp_entries WHERE session = %s", id)
-            tables.rows("DELETE FROM acp_sessions WHERE id = %s", id)
+            if (patience := self._patience(tables, id, holder)) is None:
+                tables.rows("DELETE FROM acp_entries WHERE session = %s", id)
+                tables.rows("DELETE FROM acp_sessions WHERE id = %s", id)
+        if patience is not None:
+            raise SessionBusy(id, patience)
 
     def close(self) -> None:
         self._writer.stop()

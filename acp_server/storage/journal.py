@@ -107,9 +107,17 @@ class FileStore:
         return False
 
     def delete(self, id: str) -> None:
-        if ID.fullmatch(id):
+        if not ID.fullmatch(id):
+            return
+        held: _FileLog | None = None
+        with suppress(SessionUnknown):  # of a card without a log there is nothing to hold
+            held = _FileLog(self._log(id), self._card(id))
+        try:
             self._card(id).unlink(missing_ok=True)
             self._log(id).unlink(missing_ok=True)
+        finally:
+            if held is not None:
+                held.close()
 
     def close(self) -> None:
         pass

@@ -47,6 +47,8 @@ class MemoryStore:
         return False
 
     def delete(self, id: str) -> None:
+        if id in self._held:
+            raise SessionBusy(id)
         self._cards.pop(id, None)
         self._logs.pop(id, None)
 

@@ -161,7 +161,7 @@ class Store(Protocol):
         ...
 
     def delete(self, id: str) -> None:
-        """Forget a session; an unknown one is forgotten already."""
+        """Forget a session that nobody holds; an unknown one is forgotten already. Raises SessionBusy."""
         ...
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
-from wire_client import Message, WireClient, silent
+from wire_client import Message, WireClient, allow, silent
 
 from acp.errors import RequestError
 from acp.transports.memory import memory_pair
@@ -245,6 +245,28 @@ async def test_a_deleted_session_is_gone_and_deleting_it_again_is_fine(tmp_path:
             assert (await client.call("session/delete", {"sessionId": session}))["result"] == {}
         assert (await client.call("session/list", {}))["result"]["sessions"] == []
         assert (await client.prompt(session, "say hi"))["error"]["code"] == -32002
+
+
+async def test_a_session_that_another_connection_holds_is_not_deleted_archived_or_renamed(
+    tmp_path: Path, version: int
+) -> None:
+    agent = Agent(ScriptedBackend(), unstable=["archive", "title"])
+    async with connected(agent) as holder, connected(agent) as other:
+        holder.answer = silent
+        session = await start(holder, tmp_path, version)
+        await initialize(other, version)
+        prompt = await holder.begin_prompt(session, "run echo hi\nsay hello")
+        question = await holder.until_asked()
+        for method, more in (("delete", {}), ("archive", {}), ("set_title", {"title": "mine"})):
+            refused = await other.call(f"session/{method}", {"sessionId": session, **more})
+            opened = await other.call(*open_again(session, tmp_path, version, replay=True))
+            assert refused["error"] == opened["error"]
+            assert refused["error"]["message"] == "The session is open elsewhere."
+        await holder.send({"jsonrpc": "2.0", "id": question["id"], "result": allow(question)})
+        await (holder.response(prompt) if version == 1 else holder.until(is_idle))
+        assert holder.text() == "hello"
+        [listed] = (await other.call("session/list", {}))["result"]["sessions"]
+        assert (listed["sessionId"], listed["title"]) == (session, "run echo hi say hello")
 
 
 # Closing -----------------------------------------------------------------------------------------------------
