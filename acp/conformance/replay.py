@@ -16,7 +16,7 @@ from typing import Any
 
 import anyio
 
-from ..command_line import split_command
+from ..command_line import missing, split_command
 from .agent.conversation import Conversation
 from .agent.reach import reach_of
 from .agent.run import converse
@@ -71,6 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     if not command:
         print("acp check replay: give a command after --", file=sys.stderr)
+        return 2
+    if problem := missing(command):
+        print(f"acp check replay: {problem}", file=sys.stderr)
         return 2
     try:
         rows: Any = json.loads(options.case.read_text(encoding="utf-8"))

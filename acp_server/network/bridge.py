@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shutil
 import sys
 from collections.abc import Sequence
 from functools import partial
 
 import anyio
 
-from acp.command_line import split_command
+from acp.command_line import missing, split_command
 from acp.signals import stop_on_signal
 from acp.transports import Transport
 from acp.transports.child import spawn_agent
@@ -69,8 +68,8 @@ def _from_network(arguments: Sequence[str], command: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if not command:
         parser.error("give -- COMMAND, or --url URL")
-    if shutil.which(command[0]) is None:
-        parser.error(f"there is no command {command[0]!r}")
+    if problem := missing(command):
+        parser.error(problem)
     try:
         server = server_of(options, talk_of(command))
         begin_log(options)

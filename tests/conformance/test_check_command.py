@@ -35,6 +35,24 @@ def test_a_failure_is_told_in_every_form(tmp_path: Path) -> None:
     assert "NOT CONFORMANT" in files[2].read_text()
 
 
+@pytest.mark.parametrize("what", ["agent", "client", "proxy", "explore", "fuzz", "replay"])
+@pytest.mark.parametrize("command", ["/no/such/command", "no-such-command", "/"])
+def test_a_command_that_is_not_there_is_said_in_one_line(
+    what: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = {"id": "a", "side": "agent", "description": "", "requirements": [], "steps": [], "protocol": [1]}
+    (tmp_path / "case.json").write_text(json.dumps(case))
+    words = {"client": ["{agent}"]}.get(what, [])
+    options = [str(tmp_path / "case.json")] if what == "replay" else []
+    try:
+        status = main([what, *options, "--", command, *words])
+    except SystemExit as stopped:
+        status = stopped.code
+    said = capsys.readouterr()
+    assert (status, said.out) == (2, "")
+    assert said.err.splitlines()[-1].endswith(f"there is no command {command!r}")
+
+
 def test_a_page_needs_nothing_else_and_takes_no_word_for_markup() -> None:
     check = Check("a.b", "A <b>check</b>", ("ACP-007",), "mandatory")
     said = (("client", '{"a": "<script>"}'), ("agent", "</div>"))
@@ -52,8 +70,13 @@ def test_a_page_needs_nothing_else_and_takes_no_word_for_markup() -> None:
     assert "JSONRPC-001" in page, "the kit's name of a requirement can be looked for"
 
 
-def test_an_agent_that_cannot_be_started_fails() -> None:
-    assert main(["agent", "--only", "session.distinct", "--", "/no/such/agent"]) == 1
+def test_an_agent_that_is_there_and_cannot_be_started_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    agent = tmp_path / "agent"
+    agent.write_text("#!/no/such/interpreter\n")
+    agent.chmod(0o755)
+    assert main(["agent", "--only", "session.distinct", "--", str(agent)]) == 1
+    assert main(["fuzz", "--", str(agent)]) == 2
+    assert "acp check fuzz: the agent cannot be started: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["agent"], ["agent", "--agent-env", "X", "--", "a"]])

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import anyio
 
-from ...command_line import split_command
+from ...command_line import missing, split_command
 from ...transports.credentials import add_url_options, headers_of
 from ..judging import add_judging_options, chosen, conclude, environment, teller
 from .checks import checks
@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words, command = split_command(argv)
     options = _parser().parse_args(words)
     try:
+        if problem := missing(command):
+            raise ValueError(problem)
         only = chosen(options, checks(options.protocol))
         reach = _reach(options, command)
     except (ValueError, OSError) as error:

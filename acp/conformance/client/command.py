@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import anyio
 
-from ...command_line import split_command
+from ...command_line import missing, split_command
 from ..judging import add_judging_options, chosen, conclude, environment, teller
 from .checks import client_checks
 from .run import check_client
@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             run = functools.partial(serve, options.serve, settings, functools.partial(print, flush=True), tell=tell)
         else:
             with_agent(command, [], "")  # for its complaint
+            if problem := missing(command):
+                raise ValueError(problem)
             reach = Command(command, environment("--env", options.env), options.says)
             run = functools.partial(check_client, reach, settings, only=only, tell=tell)
         return conclude(anyio.run(run), options)

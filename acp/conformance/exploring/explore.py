@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException
 
-from ...command_line import split_command
+from ...command_line import missing, split_command
 from ..cases import Case, read_case
 from ..facts import read
 from ..replay import play
@@ -188,6 +188,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     if not command:
         print("acp check explore: give the agent's command after --", file=sys.stderr)
+        return 2
+    if problem := missing(command):
+        print(f"acp check explore: {problem}", file=sys.stderr)
         return 2
     names = ("examples", "seconds", "timeout", "seed", "prompt")
     given = {name: getattr(options, name) for name in names}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from typing import Any, cast
 
 import anyio
 
-from ...command_line import split_command
+from ...command_line import missing, split_command
 from ...errors import RequestError
 from ...methods import Method
 from ...peer import Called, Peer, RequestId
@@ -172,6 +173,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--lines", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(words)
+    if problem := missing(command):
+        parser.error(problem)
     lines = mutated(random.Random(options.seed), seeds())
     began = time.monotonic()
     try:
@@ -179,6 +182,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Trouble as trouble:
         print(f"failed: {trouble}")
         return 1
+    except OSError as error:
+        print(f"acp check fuzz: the agent cannot be started: {error}", file=sys.stderr)
+        return 2
     seconds = time.monotonic() - began
     shown = ", ".join(f"{kind} {number:,}" for kind, number in kinds.most_common())
     print(f"{kinds.total():,} lines in {seconds:.1f} s, {kinds.total() / seconds:,.0f} a second, none failed: {shown}")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import anyio
 
-from ...command_line import split_command
+from ...command_line import missing, split_command
 from ..agent.reach import Command
 from ..judging import add_judging_options, chosen, conclude, teller
 from .checks import proxy_checks
@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if not command:
             raise ValueError("give the proxy's command after --")
+        if problem := missing(command):
+            raise ValueError(problem)
         only = chosen(options, proxy_checks(options.protocol))
     except ValueError as error:
         print(f"acp check proxy: {error}", file=sys.stderr)
