@@ -30,7 +30,7 @@ from acp.updates import (
 )
 
 from .commands import compaction_asked
-from .mcp.servers import Servers
+from .mcp.servers import PATIENCE, Servers
 from .model import Sampling
 from .options import MODE, Options
 from .permissions import Permissions, Policy
@@ -52,6 +52,7 @@ from .terminals.terminals import Terminals
 from .turn.conversation import Conversation, result_limit
 from .turn.parts import MAX_STEPS, Parts
 from .turn.turn import Spent, Turn, TurnEnd, check_room
+from .wording import title
 from .workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -272,7 +273,11 @@ class Session:
         )
 
     async def _with_servers(self, parts: Parts) -> Parts:
-        tools = await self._servers.tools(parts.tools, parts.info)
+        async def waiting(names: str) -> None:
+            limit = f"The turn goes on without its tools after {PATIENCE:g} seconds."
+            await self._teller.emit(Notice("warning", title(f"Waiting for the MCP server {names}"), limit))
+
+        tools = await self._servers.tools(parts.tools, parts.info, waiting)
         for problem in self._servers.problems():
             await self._teller.emit(Notice("warning", "An MCP server cannot be used", problem))
         return replace(parts, tools=tools)

@@ -20,6 +20,8 @@ from acp.updates import (
     ToolCall,
     ToolCallUpdate,
     ToolContent,
+    TurnEnded,
+    TurnStarted,
     Update,
 )
 from acp.v1 import schema
@@ -40,6 +42,7 @@ class ShownV1:
         self._plans = plans and client.plan is not None
         self._terminals = TerminalsAsV1(in_meta=(client.meta or {}).get(CAPABILITY) is True)
         self._compacting: set[str] = set()
+        self._in_turn = False
 
     def said(self, update: Update) -> Sequence[Update]:
         """What is said in the place of an update."""
@@ -53,6 +56,11 @@ class ShownV1:
 
     def _taken(self, update: Update) -> Sequence[Update]:
         match update:
+            case TurnStarted() | TurnEnded():
+                self._in_turn = isinstance(update, TurnStarted)
+                taken = True
+            case Notice("warning" | "error") if self._in_turn and not self._notices:
+                return (_as_thought(update),)
             case Notice():
                 taken = self._notices
             case Compaction() if not self._compactions:
@@ -80,3 +88,8 @@ class ShownV1:
         if known:
             return ToolCallUpdate(update.id, status=status, content=content or UNSET)
         return ToolCall(update.id, COMPACTING, "think", status, content)
+
+
+def _as_thought(notice: Notice) -> MessageChunk:
+    """A warning about a turn, to a client that takes no notices: it shows thoughts, and forgets them."""
+    return MessageChunk("thought", TextBlock(f"{notice.title}: {notice.description or ''}".rstrip(": ") + "\n\n"))

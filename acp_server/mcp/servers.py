@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -22,6 +22,8 @@ from .tool import McpTool, named
 
 PATIENCE = 20.0
 """Seconds that a turn waits for servers that are starting."""
+SILENCE = 1.0
+"""Seconds of those after which the user is told what the turn waits for."""
 MOST_SERVERS = 32
 """Servers of one session."""
 SHARE = 0.2
@@ -58,17 +60,22 @@ class Servers:
             if link not in others._links:
                 link.start(group)
 
-    async def tools(self, own: Tools, info: ModelInfo) -> Tools:
-        """The session's own tools and those of the servers that are there, for one turn."""
+    async def tools(self, own: Tools, info: ModelInfo, waiting: Callable[[str], Awaitable[None]]) -> Tools:
+        """The session's own tools and those of the servers that are there, for one turn.
+
+        `waiting` hears the names of the servers that keep the turn waiting, once, after `SILENCE`.
+        """
         if not self._links:
             return own
         assert self._group is not None
+        silence = anyio.CancelScope()
         async with anyio.create_task_group() as group:
-            for link in self._links:
-                group.start_soon(link.refresh, self._group)
-        with anyio.move_on_after(PATIENCE):
-            for link in self._links:
-                await link.settled.wait()
+            awaited = set(self._links)
+            group.start_soon(self._tell_awaited, awaited, silence, waiting)
+            async with anyio.create_task_group() as connecting:
+                for link in self._links:
+                    connecting.start_soon(self._await, link, awaited)
+            silence.cancel()
         theirs: dict[str, McpTool] = {}
         taken = {FIND.name, *(spec.name for spec in own.specs)}
         for link in self._links:
@@ -76,6 +83,22 @@ class Servers:
                 found = named(link, tool, {*theirs, *taken})
                 theirs[found.spec.name] = found
         return _Together(own, theirs, info)
+
+    async def _await(self, link: Link, awaited: set[Link]) -> None:
+        """Wait until a server is ready, or cannot be used, or has taken too long."""
+        assert self._group is not None
+        await link.refresh(self._group)
+        with anyio.move_on_after(PATIENCE):
+            await link.settled.wait()
+        awaited.discard(link)
+
+    async def _tell_awaited(
+        self, awaited: set[Link], silence: anyio.CancelScope, waiting: Callable[[str], Awaitable[None]]
+    ) -> None:
+        with silence:
+            await anyio.sleep(SILENCE)
+        if not silence.cancel_called:  # and what is told then is told to the end
+            await waiting(", ".join(link.name for link in self._links if link in awaited))
 
     def problems(self) -> list[str]:
         """What the user has not been told yet: which servers cannot be used, and why."""

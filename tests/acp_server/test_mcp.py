@@ -21,7 +21,7 @@ from test_sessions import connected, initialize, of_kind, open_again, take_turn
 from wire_client import Message, WireClient
 
 from acp_server.agent import Agent
-from acp_server.mcp import link
+from acp_server.mcp import link, servers
 from acp_server.mcp.offer import Offer
 from acp_server.mcp.tool import parameters
 from acp_server.model import ModelInfo
@@ -43,6 +43,12 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=[1, 2])
 def version(request: pytest.FixtureRequest) -> int:
     return request.param
+
+
+@pytest.fixture(autouse=True)
+def silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine takes long to start a server; only one test is about what is told then."""
+    monkeypatch.setattr(servers, "SILENCE", 60.0)
 
 
 class Watching(ScriptedBackend):
@@ -241,6 +247,41 @@ async def test_a_server_that_cannot_be_used_costs_its_tools_and_no_more(
         assert words in notice["description"]
         assert await take_turn(client, session, "say on", version) == "end_turn"
         assert len(of_kind(client, "notice")) == 1  # told once
+
+
+async def test_the_user_is_told_what_a_turn_waits_for(
+    tmp_path: Path, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "SILENCE", 0.05)
+    monkeypatch.setattr(link, "START", 60.0)
+    title = "Waiting for the MCP server two, three"
+    async with connected() as client:
+        offered = [{**raw("ok"), "command": "/no/such/command"}, raw("hang", name="two"), raw("hang", name="three")]
+        session = await start(client, tmp_path, version, *offered)
+        await client.begin_prompt(session, "say never")
+        told = await client.until(lambda m: "Waiting for" in str(m))
+        assert told["params"]["update"] == {
+            "sessionUpdate": "notice",
+            "severity": "warning",
+            "title": title,
+            "description": "The turn goes on without its tools after 20 seconds.",
+        }
+        await client.notify("session/cancel", {"sessionId": session})
+        await client.until(lambda m: "'cancelled'" in str(m))
+        assert str(client.received).count("Waiting for") == 1
+
+
+async def test_a_client_without_notices_is_told_in_a_thought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "SILENCE", 0.05)
+    async with connected() as client:
+        await initialize(client, 1)
+        params = {"cwd": str(tmp_path), "mcpServers": [raw("hang")]}
+        session = (await client.call("session/new", params))["result"]["sessionId"]
+        await client.begin_prompt(session, "say never")
+        told = await client.until(lambda m: "Waiting for" in str(m))
+        assert told["params"]["update"]["sessionUpdate"] == "agent_thought_chunk"
+        await client.notify("session/cancel", {"sessionId": session})
+        await client.until(lambda m: "'cancelled'" in str(m))
 
 
 async def test_a_turn_that_waits_for_a_server_can_be_cancelled(tmp_path: Path, version: int) -> None:
