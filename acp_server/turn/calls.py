@@ -1,8 +1,8 @@
 """The tool calls of one step of the model, from announcement to end.
 
 Each call is announced once, `pending`, with all that the user needs to judge it; then comes the question,
-if the user's policy wants one; then `in_progress`; and last exactly one of `completed` and `failed`,
-whatever happens, cancellation included. Reads run beside each other, everything else alone and in the order
+if the user's policy wants one; then `in_progress`; and last exactly one of `completed`, `failed` and, where
+the user cancelled it or its turn, `cancelled`. Reads run beside each other, everything else alone and in the order
 it was asked for. Every call gets one result for the model, in the order of the calls.
 """
 
@@ -44,6 +44,7 @@ READS = frozenset({"read", "list_directory", "glob", "grep"})
 
 REJECTED = "error: the user rejected this call"
 CANCELLED = "error: cancelled by the user"
+CUT_SHORT = "error: the turn failed before the call had ended"
 
 
 class TurnCancelled(Exception):
@@ -130,16 +131,21 @@ class Calls:
                     await self._join(n)
         await self._drain()
 
-    async def close(self) -> None:
-        """Stop what still runs and end every open call as failed. For a turn that was cut short."""
+    async def close(self, *, failed: bool = False) -> None:
+        """Stop what still runs and end every open call, as cancelled. For a turn that was cut short.
+
+        With `failed` it was not the user who cut it short.
+        """
         jobs = [job for _, job in sorted(self._jobs.items())]
         self._jobs.clear()
         deadline = anyio.current_time() + GRACE
         for job in jobs:
             await job.stop(max(0.0, deadline - anyio.current_time()))
         for n, call in sorted(self._open.items()):
-            # What a command had printed stays; for the others the text says why they failed.
-            await self._fail(n, CANCELLED, shown=() if call.shown else None)
+            # What a command had printed stays; for the others the text says why they ended.
+            if not failed:
+                self._cancelled.add(n)
+            await self._fail(n, CUT_SHORT if failed else CANCELLED, shown=() if call.shown else None)
 
     def cancel(self, id: str) -> bool:
         """Cancel one running call; the others and the turn go on. False if no such call runs."""

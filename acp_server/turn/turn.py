@@ -257,7 +257,7 @@ class Turn:
             calls, self._calls = self._calls, None
             with anyio.move_on_after(2 * FAREWELL, shield=True):
                 try:
-                    await calls.close()
+                    await calls.close(failed=failed)
                 except AcpError:
                     log.debug("nobody is left to be told how the calls of turn %s ended", self.id)
             conversation.append(*calls.result_texts())

@@ -10,7 +10,7 @@ from typing import Any, cast
 import anyio
 import pytest
 from test_sessions import connected, initialize, is_idle, of_kind, start
-from wire_client import Message, WireClient, silent
+from wire_client import Message, WireClient, allow, silent
 
 from acp_server.storage.memory import MemoryStore
 from acp_server.storage.store import Card, Entry, Log
@@ -141,6 +141,25 @@ async def test_a_permission_names_its_call_and_the_session_waits_for_the_user(wo
         assert "-x = 1\n+x = 3\n" in diff["patch"]["text"]
         assert states(client) == ["running", "requires_action", "running", "idle end_turn"]
         assert (workspace / "a.py").read_text() == "x = 3\ny = 2\n"
+
+
+@pytest.mark.parametrize("prompt", ["run sleep 60", "write a.txt hello"])
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_call_ends_cancelled_when_its_turn_was_and_in_version_1_failed(
+    workspace: Path, prompt: str, version: int
+) -> None:
+    async with connected() as client:
+        client.answer = silent
+        session = await start(client, workspace, version)
+        asked = await client.begin_prompt(session, prompt)
+        question = await client.until_asked()
+        if "sleep" in prompt:
+            await client.send({"jsonrpc": "2.0", "id": question["id"], "result": allow(question)})
+            await client.until(lambda m: "in_progress" in str(m))
+        await client.notify("session/cancel", {"sessionId": session})
+        await (client.response(asked) if version == 1 else until_idle(client))
+        ended = of_kind(client, "tool_call_update")[-1]
+        assert ended["status"] == ("failed" if version == 1 else "cancelled")
 
 
 @pytest.mark.parametrize("outcome", [{"outcome": "_shrug"}, {"outcome": "selected", "optionId": "not offered"}])

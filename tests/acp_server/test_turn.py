@@ -277,7 +277,7 @@ async def test_a_permission_answered_with_cancelled_ends_the_turn_cancelled() ->
     rig = Rig([[ToolUse("c1", "shell"), ToolUse("c2", "read")], [Text("never said")]])
     rig.answer = _always(None)
     assert await rig.take() == "cancelled"
-    assert rig.story() == ["t1.1 pending `x`", "t1.1 failed"]
+    assert rig.story() == ["t1.1 pending `x`", "t1.1 cancelled"]
     assert rig.results() == ["error: cancelled by the user"] * 2
 
 
@@ -544,7 +544,7 @@ async def test_cancel_while_the_user_is_asked_abandons_the_question() -> None:
     rig.answer = wait
     await _cancel_when(rig, lambda: bool(rig.asked))
     assert abandoned == ["t1.1"]
-    assert rig.story() == ["t1.1 pending Edit a.py", "t1.1 failed"]
+    assert rig.story() == ["t1.1 pending Edit a.py", "t1.1 cancelled"]
     assert rig.results() == ["error: cancelled by the user"] * 2
 
 
@@ -563,7 +563,7 @@ async def test_cancel_while_a_tool_runs_ends_every_call_once_and_keeps_finished_
         "t1.1 completed",
         "t1.2 pending `x`",
         "t1.2 in_progress",
-        "t1.2 failed",
+        "t1.2 cancelled",
     ]
     assert rig.results() == ["ok", "error: cancelled by the user", "error: cancelled by the user"]
 
