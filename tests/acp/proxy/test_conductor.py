@@ -264,6 +264,7 @@ async def test_a_proxy_waits_for_no_malformed_answer(answer: dict[str, Any], hea
             return await passing.forward(passing.params)
 
     ours, theirs = memory_pair()
+    said: dict[str, Any] = {"id": None}
     body = {name: value for name, value in answer.items() if name != "as_text"}
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
@@ -272,7 +273,6 @@ async def test_a_proxy_waits_for_no_malformed_answer(answer: dict[str, Any], hea
             asked = json.loads(await ours.receive())  # type: ignore[arg-type]
             id = str(asked["id"]) if "as_text" in answer else asked["id"]
             await ours.send(json.dumps({"jsonrpc": "2.0", "id": id, **body}).encode())
-            said = {"id": None}
             while said["id"] is None:  # the report of a malformed message
                 said = json.loads(await ours.receive())  # type: ignore[arg-type]
             await ours.aclose()
