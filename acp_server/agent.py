@@ -70,6 +70,8 @@ class Agent:
         self.principal = ""
         self.shelter: Shelter | None = None
         self._unstable = opened(unstable)
+        if "subagents" in self._unstable:
+            raise ValueError("there are no subagents to open: this agent makes none")
         self._auth_watchers: set[Callable[[], Awaitable[None]]] = set()
 
     def opens(self, name: Unstable) -> bool:

@@ -17,6 +17,7 @@ from acp.unstable import Unstable
 
 from .agent import Agent
 from .backends import NAMES, NamedBackend
+from .parts import NOT_OURS
 from .permissions import POLICIES
 from .storage.opening import FORMS, open_store
 from .storage.tables import LEASE
@@ -68,7 +69,7 @@ def add_agent_options(parser: argparse.ArgumentParser) -> None:
         "--unstable",
         action="append",
         default=[],
-        choices=get_args(Unstable),
+        choices=[name for name in get_args(Unstable) if name not in NOT_OURS],
         help="open a part of the protocol that may still change; may be repeated",
     )
 
@@ -86,6 +87,7 @@ def agent_of(options: argparse.Namespace) -> Agent:
         model = providers = _routed(options, chosen)
     else:
         model = NamedBackend(options.backend, options.model, device=options.device, options=chosen)
+        model.check()
     name = Path(options.model).name if options.model else options.backend
     try:
         store = open_store(options.sessions, lease=options.lease)

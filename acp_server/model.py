@@ -18,9 +18,13 @@ What a backend promises:
 
 from __future__ import annotations
 
+import logging
+import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
+
+log = logging.getLogger(__name__)
 
 Arguments = Mapping[str, Any]
 """A tool's arguments by name, as JSON values."""
@@ -201,12 +205,34 @@ class ModelInfo:
 class ModelError(Exception):
     """The model cannot answer: it failed to load, ran out of memory, or was shown more than it can hold.
 
-    The message is for the user and names no secret. The session stays intact.
+    The message is for whoever runs the agent and names no secret. `shown` is what a client is told where the message
+    names a path, an address or the insides of a program, which are none of its business. The session stays intact.
     """
+
+    def __init__(self, message: str, *, shown: str | None = None) -> None:
+        super().__init__(message)
+        self.shown = message if shown is None else shown
+
+    def told(self) -> str:
+        """What a client is told; where that is not all, the whole goes to the log, under a reference."""
+        if self.shown == str(self):
+            return self.shown
+        reference = uuid.uuid4().hex[:8]
+        log.error("the model failed (%s): %s", reference, self)
+        return f"{self.shown} (see {reference} in the agent's log)"
 
 
 class TooLong(ModelError):
     """The model was shown more than it can hold. What `ready` says from then on may be nearer the truth."""
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A model that knows before it is loaded that it cannot be."""
+
+    def check(self) -> None:
+        """Look, at once, whether what it is made of is there. Raises ValueError."""
+        ...
 
 
 @runtime_checkable

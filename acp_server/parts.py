@@ -13,3 +13,7 @@ MARKS: tuple[Unstable, ...] = ("fork", "archive", "status", "title")
 def told(**fields: Any) -> dict[str, Any]:
     """The fields that have a value; what is None is not said."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+NOT_OURS: frozenset[Unstable] = frozenset(("subagents", "plans"))
+"""Parts that the agent of the command line has no use for: it makes no subagents, and only one plan of items."""

@@ -75,7 +75,9 @@ class Queue:
                 await self._session.prompt(text, blocks, name=ticket.name, inserted=ticket.insert)
         except PromptTooLong as error:
             ticket.fail(RequestError.invalid_params(str(error)))
-        except (ModelError, TurnFailed) as error:
+        except ModelError as error:
+            ticket.fail(RequestError(ErrorCode.INTERNAL_ERROR, error.told()))
+        except TurnFailed as error:
             ticket.fail(RequestError(ErrorCode.INTERNAL_ERROR, str(error)))
         except RequestError as error:
             ticket.fail(error)

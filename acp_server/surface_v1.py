@@ -272,7 +272,9 @@ class SurfaceV1:
             report = await session.prompt(text, blocks, name=name)
         except PromptTooLong as error:
             raise RequestError.invalid_params(str(error)) from error
-        except (ModelError, TurnFailed) as error:
+        except ModelError as error:
+            raise RequestError(ErrorCode.INTERNAL_ERROR, error.told()) from error
+        except TurnFailed as error:
             raise RequestError(ErrorCode.INTERNAL_ERROR, str(error)) from error
         return _response(report)
 

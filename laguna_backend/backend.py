@@ -40,7 +40,7 @@ class LagunaBackend:
         adapter: Path | None = None,
         limits: Limits | None = None,
     ) -> None:
-        self.directory, self.limits = directory, limits or Limits()
+        self.directory, self.adapter, self.limits = directory, adapter, limits or Limits()
 
         def load() -> LagunaSpeaker:
             from .loading import load  # torch begins here
@@ -60,6 +60,12 @@ class LagunaBackend:
     def __repr__(self) -> str:
         state = "loaded" if self.worker.loaded.done() else "loading" if self.worker.thread else "not loaded"
         return f"<LagunaBackend {self.directory.name} [{state}]>"
+
+    def check(self) -> None:
+        """Look whether the checkpoint and the adapter are there. Raises ValueError."""
+        from .checkpoint.hub import look
+
+        look(self.directory, self.adapter)
 
     async def ready(self) -> ModelInfo:
         return await self.worker.ready()

@@ -21,7 +21,7 @@ from .checkpoint.adapter import adapt, read_adapter
 from .checkpoint.configuration import read_config, read_json
 from .checkpoint.free import free_on
 from .checkpoint.gguf_file import gguf_files, gguf_texts
-from .checkpoint.hub import is_name, pulled
+from .checkpoint.hub import is_name, look, pulled
 from .checkpoint.kept import load_packed
 from .checkpoint.memory import check_room
 from .checkpoint.weights import CheckpointError, load_weights
@@ -44,6 +44,9 @@ COMPACT_BELOW = 16_384  # tokens of context: less than this is no place for a lo
 SAMPLE = "def read(path: str) -> bytes:\n    with open(path) as file:  # the whole file\n        return file.read()\n"
 
 
+NOT_THERE = "the model's files are not there"
+
+
 def load(
     directory: Path,
     *,
@@ -62,12 +65,10 @@ def load(
     What plainly does not fit into the memory there is, is refused before it is read; what may not is a line in the log.
     Without a limit of their own, all caches together take half of the memory that is free when the weights are there.
     """
-    directory, name = found(directory), str(directory)
-    if not directory.is_dir():
-        hint = f"; `laguna pull {name}` fetches it" if is_name(name) else ""
-        raise ModelError(f"there is no checkpoint directory {directory}{hint}")
-    if adapter and not adapter.is_dir():
-        raise ModelError(f"there is no adapter directory {adapter}")
+    try:
+        directory = look(found(directory), adapter)
+    except ValueError as error:
+        raise ModelError(str(error), shown=NOT_THERE) from error
     with told(f"{directory.name} with {adapter.name}" if adapter else directory.name):
         config = read_config(directory)
         tokenizer, template = tokenizer_of(directory), chat_template(directory)
@@ -112,10 +113,10 @@ def told(name: str) -> Generator[None, None, None]:
     try:
         yield
     except (ConfigError, CheckpointError, TemplateFailure, ValueError, OSError) as error:
-        raise ModelError(f"cannot load {name}: {reason_of(error)}") from error
+        raise ModelError(f"cannot load {name}: {reason_of(error)}", shown=f"cannot load {name}") from error
     except (RuntimeError, MemoryError) as error:
         what = f"not enough memory for {name}" if is_memory(error) else f"cannot load {name}"
-        raise ModelError(f"{what}: {reason_of(error)}") from error
+        raise ModelError(f"{what}: {reason_of(error)}", shown=what) from error
 
 
 def reason_of(error: Exception) -> str:

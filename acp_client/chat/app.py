@@ -16,6 +16,7 @@ from acp.errors import AcpError, ConnectionClosed, ErrorCode, RequestError
 from acp.tasks import Bell, task_group
 from acp.updates import Choice, ConfigOption
 
+from ..cli.target import refused_options
 from ..cli.visible import visible_line
 from ..client import Client, connect
 from ..host.elicitation import Accepted, Answer, Declined, Dismissed, FormRequest, Request
@@ -105,7 +106,8 @@ class Chat(App[int]):
             login = "The agent wants you to log in first: " if error.code == ErrorCode.AUTH_REQUIRED else ""
             await self._lost(f"{login}{error}")
         except (AcpError, CannotStart, OSError) as error:
-            await self._lost(str(error))
+            refused = refused_options(self._options.target, error) if isinstance(error, AcpError) else None
+            await self._lost(refused or str(error))
         finally:
             self._client = None
 

@@ -34,6 +34,7 @@ from .forms import TerminalForms
 from .keyboard import has_terminal
 from .options import Options, parse
 from .result import Exit, LastWords, Result, tokens_per_second
+from .target import refused_options
 from .visible import visible
 
 LAST_CHANCE = 2.0
@@ -118,6 +119,7 @@ class Run:
         self._began = time.monotonic()
         self._stopped: Exit | None = None
         self._error: str | None = None
+        self._wrong_use = False
         self._reported: Result | None = None
         self._done = anyio.Event()
         self._scope = anyio.CancelScope()
@@ -135,7 +137,8 @@ class Run:
             except RequestError as error:
                 self._error = _explained(error)
             except AcpError as error:
-                self._error = str(error)
+                refused = refused_options(self._options.target, error)
+                self._wrong_use, self._error = refused is not None, refused or str(error)
             self._done.set()
             return self._report().exit
 
@@ -172,6 +175,8 @@ class Run:
         turn, seconds = self._turn, time.monotonic() - self._began
         reason = turn.stop_reason if turn else None
         status = self._stopped or (Exit.ERROR if self._error or reason is None else Exit.of(reason))
+        if self._wrong_use and self._stopped is None:
+            status = Exit.USAGE
         error = self._error
         if status is Exit.ERROR and error is None:
             error = f"the agent ended the turn with {reason!r}"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from acp.errors import AcpError
 from acp.transports.credentials import add_url_options, headers_of
 from acp.transports.remote_url import is_url
 
-from ..launch import own_agent
+from ..launch import CannotStart, own_agent
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,14 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--device", metavar="D", help="cuda, mps or cpu (default: the best there is)")
 
 
+def refused_options(target: TargetOptions, error: AcpError) -> str | None:
+    """What our own agent says of options that it does not take, if that is why it cannot be started."""
+    if not target.is_own or not isinstance(error, CannotStart) or "it exited with status 2" not in str(error):
+        return None
+    found = re.search(r"^\s*acp agent: error: (.+)", str(error), re.MULTILINE)
+    return found[1] if found else None
+
+
 def target_of(given: argparse.Namespace, *arguments: str) -> TargetOptions:
     """The agent that was asked for; `arguments` are for ours. Raises OSError, ValueError."""
     if not os.path.isdir(given.cwd):
@@ -61,10 +72,16 @@ def _agent(given: argparse.Namespace, *arguments: str) -> str | list[str]:
             raise ValueError(f"{', '.join(wrong)} is for our own agent; say it in --agent's command")
         return target
     if given.model is not None:
-        own["--model"] = os.path.abspath(given.model)
+        own["--model"] = _model(given.backend, given.model)
     words = [word for name, value in own.items() if value is not None for word in (name, value)]
     words += [word for option in given.backend_option for word in ("--backend-option", option)]
     return own_agent(*arguments, *words, *(["--verbose"] if given.verbose else []))
+
+
+def _model(backend: str | None, model: str) -> str:
+    """A directory from here, for the agent may be somewhere else; a name, on the hub or at an endpoint, stays one."""
+    is_name = len(Path(model).parts) == 2 and not os.path.isabs(model) and not os.path.exists(model)
+    return model if is_name or backend == "openai" else os.path.abspath(model)
 
 
 def _headers(given: argparse.Namespace) -> dict[str, str]:

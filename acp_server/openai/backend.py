@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import random
 import time
@@ -42,6 +43,12 @@ class OpenAIBackend:
         return f"<OpenAIBackend {self._info.name if self._info else '(not asked yet)'} at {self.endpoint.url}>"
 
     async def ready(self) -> ModelInfo:
+        try:
+            return await self._asked()
+        except ModelError as error:
+            raise self._fit(error) from None
+
+    async def _asked(self) -> ModelInfo:
         async with self._asking:
             for attempt in range(self.endpoint.retries + 1):
                 if self._info is not None:
@@ -59,7 +66,21 @@ class OpenAIBackend:
     async def generate(
         self, conversation: Sequence[Message], tools: Sequence[ToolSpec], sampling: Sampling
     ) -> AsyncGenerator[Part, None]:
-        model = (await self.ready()).name
+        try:
+            async with aclosing(self._generate(conversation, tools, sampling)) as parts:
+                async for part in parts:
+                    yield part
+        except ModelError as error:
+            raise self._fit(error) from None
+
+    def _fit(self, error: ModelError) -> ModelError:
+        """The error with words for a client, which is told of no address."""
+        return type(error)(str(error), shown=error.shown.replace(self.endpoint.url, "the model's endpoint"))
+
+    async def _generate(
+        self, conversation: Sequence[Message], tools: Sequence[ToolSpec], sampling: Sampling
+    ) -> AsyncGenerator[Part, None]:
+        model = (await self._asked()).name
         attempt = 0
         while True:
             body = request_body(model, conversation, tools, sampling, self._traits)
@@ -141,4 +162,7 @@ def open_backend(path: str | None = None, *, device: str | None = None, **option
         raise ValueError("a model behind an endpoint has no device")
     if path is not None and options.setdefault("model", path) != path:
         raise ValueError(f"the model is {path} and {options['model']}; name one")
+    known = [name for name in inspect.signature(endpoint_of).parameters if name != "environment"]
+    if unknown := [name for name in options if name not in known]:
+        raise ValueError(f"--backend-option {unknown[0]}: the options of the backend openai are: {', '.join(known)}")
     return OpenAIBackend(endpoint_of(**options))

@@ -58,7 +58,9 @@ class Refusal:
 
     def error(self, endpoint: Endpoint, model: str) -> ModelError:
         kind = TooLong if self.is_too_long else ModelError
-        return kind(self._sentence(endpoint, model) + (f": {self.words}" if self.words else ""))
+        sentence = self._sentence(endpoint, model)
+        whole = sentence + (f": {self.words}" if self.words else "")
+        return kind(whole, shown=sentence if 300 <= self.status < 400 else whole)  # those words are an address
 
     def _sentence(self, endpoint: Endpoint, model: str) -> str:
         if self.is_too_long:

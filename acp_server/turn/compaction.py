@@ -64,7 +64,7 @@ async def compact(parts: Parts, id: str, share: float, hint: str = "") -> Stop |
         else:
             end = Compaction(id, "failed", error="The model wrote no summary.")
     except ModelError as error:
-        end = Compaction(id, "failed", error=f"The model failed: {error}")
+        end = Compaction(id, "failed", error=f"The model failed: {error.told()}")
     finally:
         with anyio.move_on_after(FAREWELL, shield=True):
             await parts.emit(end)

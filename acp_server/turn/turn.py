@@ -231,11 +231,11 @@ class Turn:
     async def _failed(self, error: Exception) -> TurnFailed:
         """Tell the user that the model failed, and why if that is fit to be told."""
         if isinstance(error, ModelError):
-            text = f"The model failed: {error}"
+            text = f"The model failed: {error.told()}"
         else:
             reference = uuid.uuid4().hex[:8]
             log.error("turn %s failed (%s)", self.id, reference, exc_info=error)
-            text = f"The model failed unexpectedly ({type(error).__name__}; see {reference} in the agent's log)."
+            text = f"The model failed unexpectedly (see {reference} in the agent's log)."
         await self._settle(failed=True)
         self._parts.conversation.abandon_turn()
         await self._tell(text)

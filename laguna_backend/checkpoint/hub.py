@@ -50,6 +50,17 @@ def pulled(name: str) -> Path | None:
         return None
 
 
+def look(directory: Path, adapter: Path | None = None) -> Path:
+    """The directory of a checkpoint, which is there as its adapter is. Raises ValueError."""
+    place = (pulled(str(directory)) or directory) if is_name(str(directory)) else directory
+    if not place.is_dir():
+        hint = f"; `laguna pull {directory}` fetches it" if is_name(str(directory)) else ""
+        raise ValueError(f"there is no checkpoint directory {place}{hint}")
+    if adapter and not adapter.is_dir():
+        raise ValueError(f"there is no adapter directory {adapter}")
+    return place
+
+
 def folder_of(name: str) -> str:
     """Where the hub's library keeps a repository, within its cache."""
     return f"models--{name.replace('/', '--')}"

@@ -95,7 +95,8 @@ class Worker(Generic[S]):
         try:
             return await finished(self.loaded)
         except ModelError as error:
-            raise ModelError(str(error)) from error  # one of its own: this one would collect tracebacks
+            # One of its own: this one would collect tracebacks.
+            raise ModelError(str(error), shown=error.shown) from error
 
     async def stream(self, run: Run[S, T]) -> AsyncGenerator[T, None]:
         """What a job gives, as it comes. Closing the generator ends the job. Raises ModelError, whatever `run` did."""
@@ -222,4 +223,4 @@ class Worker(Generic[S]):
 def wrapped(error: BaseException) -> ModelError:
     """An error of the model's own, for the user; its traceback goes to the log."""
     log.error("the model failed", exc_info=error)
-    return ModelError(f"the model failed: {type(error).__name__}")
+    return ModelError(f"the model failed: {type(error).__name__}", shown="the model failed unexpectedly")

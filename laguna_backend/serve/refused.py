@@ -45,4 +45,4 @@ def refusal_of(error: ModelError) -> Refused:
         case Refusal() | ValueError():
             return Refused(400, str(error))
         case _:
-            return Refused(500, str(error))
+            return Refused(500, error.told())

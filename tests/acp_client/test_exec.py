@@ -141,6 +141,22 @@ def test_an_agent_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     assert done.stderr.decode().strip() == "acp exec: agent command not found: no-such-agent"
 
 
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--model", "/no/such"], "there is no checkpoint directory /no/such"),
+        (["--backend-option", "wings=2"], "--backend-option wings: the options of the backend laguna are: "),
+    ],
+)
+def test_options_that_our_agent_does_not_take_are_wrong_use_in_one_line(
+    words: list[str], complaint: str, tmp_path: Path
+) -> None:
+    done = run(*words, "hi", cwd=tmp_path)
+    assert done.returncode == 2
+    [line] = done.stderr.decode().splitlines()
+    assert line.startswith(f"acp exec: {complaint}")
+
+
 def test_a_prompt_of_a_megabyte_comes_through_stdin_and_through_a_file(tmp_path: Path) -> None:
     text = "ä" * 500_000
     done = run(*hostile("measure"), "-", cwd=tmp_path, stdin=text.encode())

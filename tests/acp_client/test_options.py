@@ -52,6 +52,8 @@ def test_paths_become_absolute_and_our_own_agent_gets_its_options(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     os.mkdir("here")
+    for name in (["--model", "org/name"], ["--backend", "openai", "--model", "weights"]):
+        assert parse(["hi", *name]).target.agent[-len(name) :] == name  # no directories
     options = parse(["hi", "--cwd", "here", "--model", "weights", "--allow", "edits", "--device", "cpu"])
     assert options.cwd == str(tmp_path / "here")
     assert options.target.is_own

@@ -352,8 +352,10 @@ async def test_a_server_that_is_not_there_is_said_not_to_be_and_may_come_later()
         pass
     async with opened(gone, retries="1") as backend:
         for _ in range(2):
-            with pytest.raises(ModelError, match=re.escape(gone.url) + " cannot be reached: .*connect"):
+            with pytest.raises(ModelError, match=re.escape(gone.url) + " cannot be reached: .*connect") as failed:
                 await backend.ready()
+            assert gone.url not in failed.value.shown
+            assert failed.value.shown.startswith("the model's endpoint cannot be reached: ")
 
 
 # Time ----------------------------------------------------------------------------------------------------
