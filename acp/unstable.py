@@ -5,6 +5,9 @@ archive        session/archive, session/unarchive    providers      providers/li
 status         session/status                        system_prompt  `systemPrompt` of requests that open a session
 title          session/set_title                     plans          plans in files and in Markdown, several of them
 mcp_over_acp   mcp/message                           subagents      sessions of sessions, and messages among them
+
+Our agent makes no subagents and tells of one plan only: it takes all names but `subagents`, and its command neither
+that nor `plans`.
 """
 
 from __future__ import annotations

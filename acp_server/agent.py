@@ -37,7 +37,7 @@ class Agent:
     `policy` says what goes without asking: `ask` nothing, `edits` edits in the workspace, `all` everything but
     protected paths. `others` are models that a session may change to, by the name that users see. `store` keeps the
     sessions; without one they last as long as the agent. `unstable` opens what the protocol may still change, by name.
-    The agent does not close its models.
+    The agent does not close its models. Raises ValueError for an unstable part that it cannot have.
     """
 
     def __init__(

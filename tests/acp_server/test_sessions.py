@@ -428,6 +428,8 @@ async def test_what_may_still_change_is_closed_until_it_is_opened_by_name(versio
 def test_a_part_that_does_not_exist_cannot_be_opened() -> None:
     with pytest.raises(ValueError, match="teleport"):
         Agent(ScriptedBackend(), unstable=["teleport"])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="no subagents to open"):
+        Agent(ScriptedBackend(), unstable=["subagents"])
 
 
 async def test_a_fork_has_the_history_and_goes_its_own_way(tmp_path: Path, version: int) -> None:
