@@ -24,6 +24,8 @@ from acp_server.scripted import ScriptedBackend
 
 pytestmark = pytest.mark.anyio
 ALL = get_args(Unstable)
+OURS = tuple(name for name in ALL if name != "subagents")
+"""What our agent can have."""
 
 
 @pytest.fixture(params=[1, 2])
@@ -33,7 +35,7 @@ def version(request: pytest.FixtureRequest) -> int:
 
 @asynccontextmanager
 async def connected(
-    version: int, agent: Agent | None = None, *, ours: Any = ALL, theirs: Any = ALL, **parts: Any
+    version: int, agent: Agent | None = None, *, ours: Any = ALL, theirs: Any = OURS, **parts: Any
 ) -> AsyncGenerator[Client]:
     one, other = memory_pair()
     agent = agent or Agent(ScriptedBackend(), unstable=theirs, **parts)
@@ -72,12 +74,12 @@ async def every_draft(client: Client) -> list[str]:
 
 
 async def test_nothing_of_it_is_open_unless_both_sides_have_named_it(version: int) -> None:
-    for ours, theirs in ((ALL, ()), ((), ALL)):
+    for ours, theirs in ((ALL, ()), ((), OURS)):
         model = RoutedBackend(None)
         async with connected(version, Agent(model, providers=model, unstable=theirs), ours=ours) as client:
             assert await every_draft(client) == []
     model = RoutedBackend(None)
-    async with connected(version, Agent(model, providers=model, unstable=ALL)) as client:
+    async with connected(version, Agent(model, providers=model, unstable=OURS)) as client:
         assert len(await every_draft(client)) == 11
 
 
@@ -149,7 +151,7 @@ def told(model: ScriptedBackend) -> str:
 
 async def test_instructions_of_the_application_are_told_to_the_model(tmp_path: Path, version: int) -> None:
     model = ScriptedBackend()
-    agent = Agent(model, unstable=ALL)
+    agent = Agent(model, unstable=OURS)
     async with connected(version, agent) as client:
         session = await client.new_session(tmp_path, system_prompt=SystemPrompt("Answer in rhymes."))
         async with session.prompt("say one") as turn:
@@ -232,7 +234,7 @@ class Door:
 
 
 async def test_who_is_logged_in_is_asked_and_told_when_it_changes(version: int) -> None:
-    agent = Agent(ScriptedBackend(), auth=Door(), unstable=ALL)
+    agent = Agent(ScriptedBackend(), auth=Door(), unstable=OURS)
     async with connected(version, agent) as client, connected(version, agent) as other:
         heard: list[AuthStatus] = []
         client.on_auth_status = heard.append
@@ -257,7 +259,7 @@ async def test_an_agent_without_a_door_needs_no_login(version: int) -> None:
 
 async def test_the_client_says_where_the_model_is(tmp_path: Path, version: int) -> None:
     model = RoutedBackend(None)
-    async with connected(version, Agent(model, providers=model, unstable=ALL)) as client:
+    async with connected(version, Agent(model, providers=model, unstable=OURS)) as client:
         assert await client.drafts.providers() == [Provider("main", ("openai",), False)]
         session = await client.new_session(tmp_path)
         with pytest.raises(RequestError, match="no provider is set"):
@@ -288,7 +290,7 @@ async def test_a_provider_that_cannot_be_is_refused_and_changes_nothing(
     version: int, id: str, kind: str, url: str, headers: Any
 ) -> None:
     model = RoutedBackend(Endpoint("http://127.0.0.1:9/v1"))
-    async with connected(version, Agent(model, providers=model, unstable=ALL)) as client:
+    async with connected(version, Agent(model, providers=model, unstable=OURS)) as client:
         with pytest.raises(RequestError) as refused:
             await client.drafts.set_provider(id, kind, url, headers)
         assert refused.value.code == -32602
@@ -298,4 +300,4 @@ async def test_a_provider_that_cannot_be_is_refused_and_changes_nothing(
 
 def test_several_principals_have_no_providers_to_set() -> None:
     model = RoutedBackend(None)
-    assert not Agent(model, providers=model, unstable=ALL).belonging_to("alice").opens("providers")
+    assert not Agent(model, providers=model, unstable=OURS).belonging_to("alice").opens("providers")
