@@ -42,6 +42,8 @@ def expected(line: bytes) -> Expectation:
         return Expectation("refusal", frozenset({PARSE_ERROR}))
     if _depth(message) > DEEPEST:
         return Expectation("either")
+    if isinstance(message, dict) and _is_either(cast("dict[str, Json]", message)):
+        return Expectation("either")
     if not isinstance(message, dict) or not _is_envelope(cast("dict[str, Json]", message)):
         return Expectation("refusal", frozenset({INVALID_REQUEST}))
     given = cast("dict[str, Json]", message)
@@ -96,6 +98,12 @@ def _depth(value: Json) -> int:
         elif isinstance(item, list):
             pending += [(part, depth + 1) for part in cast("list[Json]", item)]
     return deepest
+
+
+def _is_either(message: dict[str, Json]) -> bool:
+    """An answer with a result and an error, one of them null: some readers take the other, and some report it."""
+    both = "method" not in message and {"result", "error"} <= message.keys()
+    return both and (message["result"] is None) != (message["error"] is None)
 
 
 def _is_envelope(message: dict[str, Json]) -> bool:
