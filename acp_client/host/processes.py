@@ -12,8 +12,11 @@ PATIENCE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
 SURRENDER = 1.0
 """Seconds of trying SIGKILL."""
+BECOMING = 0.5
+"""Seconds that a process may take to become a program: until then its environment cannot be read."""
 
 _HAS_PROC = os.path.exists("/proc/self/stat")
+_KERNEL_THREAD = 0x00200000  # of the flags in /proc/PID/stat (linux/sched.h, PF_KTHREAD)
 
 
 class Family:
@@ -27,6 +30,9 @@ class Family:
         self._group = leader
         self._mark = b"\0" + mark.encode() + b"="
         self._over = False
+        self._began = 0
+        with suppress(OSError), open(f"/proc/{leader}/stat", "rb") as file:
+            self._began = int(_fields(file.read())[19])
 
     def settle(self) -> None:
         """Look, now that the command itself has ended, whether it left anything; if not, its number is no more ours."""
@@ -40,16 +46,17 @@ class Family:
                     await self._signal_until_gone(number)
 
     async def _signal_until_gone(self, number: signal.Signals) -> None:
-        pause = 0.0
+        pause = waited = 0.0
         while True:
-            group, strays = self._living()
-            if not group and not strays:
+            group, strays, becoming = self._living()
+            if not group and not strays and (not becoming or waited > BECOMING):
                 self._over = True
                 return
             # A program may take a second SIGTERM for impatience; SIGKILL is for those too that were started meanwhile.
             if pause == 0 or number == signal.SIGKILL:
                 self._signal(number, group, strays)
             pause = min(2 * pause, 0.1) or 0.005
+            waited += pause
             await anyio.sleep(pause)
 
     def _signal(self, number: signal.Signals, group: bool, strays: list[int]) -> None:
@@ -60,27 +67,36 @@ class Family:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
 
-    def _living(self) -> tuple[bool, list[int]]:
-        """Whether somebody is left in the group, and who outside; who waits to be reaped does not count."""
+    def _living(self) -> tuple[bool, list[int], bool]:
+        """Whether somebody is left in the group, who outside, and whether there is a process of which that cannot be
+        told yet; who waits to be reaped does not count."""
         if not _HAS_PROC:
             try:
                 os.killpg(self._group, 0)
             except (ProcessLookupError, PermissionError):  # the latter is what macOS says of a group of zombies
-                return False, []
-            return True, []
-        group, strays = False, list[int]()
+                return False, [], False
+            return True, [], False
+        group, strays, becoming = False, list[int](), False
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open(f"/proc/{pid}/stat", "rb") as file:
-                    state, _, its_group = file.read().rpartition(b")")[2].split()[:3]
-                if state in (b"Z", b"X"):
+                    fields = _fields(file.read())
+                if fields[0] in (b"Z", b"X"):
                     continue
-                if int(its_group) == self._group:
+                if int(fields[2]) == self._group:
                     group = True
                     continue
                 with open(f"/proc/{pid}/environ", "rb") as file:
-                    if self._mark in b"\0" + file.read():
-                        strays.append(int(pid))
+                    environment = file.read()
+                if self._mark in b"\0" + environment:
+                    strays.append(int(pid))
+                elif not environment and int(fields[19]) >= self._began and not int(fields[6]) & _KERNEL_THREAD:
+                    becoming = True
             except OSError:  # it has ended, or it is somebody else's
                 continue
-        return group, strays
+        return group, strays, becoming
+
+
+def _fields(stat: bytes) -> list[bytes]:
+    """Of /proc/PID/stat what comes after the name: state, parent, group, … (proc_pid_stat(5), from the third on)."""
+    return stat.rpartition(b")")[2].split()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -224,6 +225,18 @@ async def test_every_end_is_the_end_of_all_that_the_command_started(way: str, la
         }
         await ends[way]()
         assert not any(is_alive(pid) for pid in [leader, *children])
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc")
+async def test_a_stranger_without_any_environment_is_left_alone(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (terminals, screen):
+        id = await python(terminals, FOR_EVER)
+        await screen.until(id, "ready\n")
+        with subprocess.Popen(["/bin/sleep", "600"], env={}) as stranger:  # noqa: ASYNC220
+            await terminals.kill(id)
+            assert await terminals.wait(id) == ExitStatus(signal="SIGTERM")
+            assert stranger.poll() is None
+            stranger.kill()
 
 
 async def test_leaving_by_cancellation_or_an_error_leaves_no_orphan(tmp_path: Path) -> None:
